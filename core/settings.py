@@ -1,0 +1,203 @@
+"""Settings: one list of names, defaults and meanings; read once, frozen, all faults told together.
+
+Order of authority: command line, then the environment, then the `.env` file, then the default.
+"""
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from core.errors import SettingsError
+
+SECRETS = frozenset(
+    {
+        "TASTYTRADE_CLIENT_SECRET",
+        "TASTYTRADE_REFRESH_TOKEN",
+        "GEXBOT_API_KEY",
+        "WEBHOOK_TOKEN",
+        "REDIS_URL",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One line of `.env`: name, default as text, how to read it, and what it is for."""
+
+    name: str
+    default: str
+    parse: Callable[[str], object]
+    help: str
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _words(value: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        number = int(value)
+        if not low <= number <= high:
+            raise ValueError(f"expected {low} to {high}, found {number}")
+        return number
+
+    return parse
+
+
+def _size_bytes(value: str) -> int:
+    units = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+    digits = value.strip().rstrip("KMGiBkmgb")
+    unit = value.strip()[len(digits) :].upper()
+    if unit not in units:
+        raise ValueError(f"expected a size like 4GB or 512MiB, found {value!r}")
+    return int(float(digits) * units[unit])
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("TASTYTRADE_CLIENT_SECRET", "", _text, "OAuth client secret of your tastytrade app"),
+    Setting("TASTYTRADE_REFRESH_TOKEN", "", _text, "OAuth refresh token of your tastytrade login"),
+    Setting("TASTYTRADE_SYMBOLS", "MES,MNQ,NQ,SPY,QQQ,VIX", _words, "roots and tickers to record"),
+    Setting("TASTYTRADE_API_URL", "https://api.tastyworks.com", _text, "tastytrade API address"),
+    Setting("GEXBOT_API_KEY", "", _text, "GEXBot key; empty turns polling off"),
+    Setting("GEXBOT_BASE_URL", "https://api.gex.bot/v2", _text, "GEXBot API address"),
+    Setting("GEXBOT_TICKERS", "NQ_NDX,ES_SPX,SPY", _words, "GEXBot tickers to poll"),
+    Setting("SIERRA_DIR", "/mnt/c/SierraChart", Path, "Sierra Chart's folder; off where absent"),
+    Setting("SIERRA_SYMBOLS", "", _words, "roots to read from Sierra files; empty means all"),
+    Setting("WEBHOOK_TOKEN", "", _text, "shared secret of the webhooks; empty: loopback only"),
+    Setting(
+        "GEX_HISTORY_HOSTS",
+        "hist.gex.bot,hist.gexbot.com,nfagexbotresearch.blob.core.windows.net",
+        _words,
+        "hosts a history file may be fetched from",
+    ),
+    Setting("REDIS_URL", "", _text, "share the hot hour on this Redis; empty turns it off"),
+    Setting("DATA_DIR", "data", Path, "where the tape is kept (a local disk, not /mnt/c)"),
+    Setting("LAKE_URL", "", _text, "where sealed Parquet goes; empty: DATA_DIR/lake"),
+    Setting("HOT_MINUTES", "60", _whole(1, 24 * 60), "minutes kept in memory after sealing"),
+    Setting("RETENTION_DAYS", "365", _whole(1, 36_500), "days sealed data are kept"),
+    Setting("MEMORY_LIMIT", "2GB", _size_bytes, "memory one SQL worker may use"),
+    Setting("COMMIT_MS", "20", _whole(1, 10_000), "longest wait before appended rows are durable"),
+    Setting("SQL_SECONDS", "30", _whole(1, 3_600), "time limit of one SQL query"),
+    Setting("RESULT_ROWS", "50000000", _whole(1, 10**12), "row limit of one answer"),
+    Setting("RESULT_BYTES", "8GB", _size_bytes, "byte limit of one answer"),
+    Setting("HOST", "127.0.0.1", _text, "address to listen on"),
+    Setting("FLIGHT_PORT", "8815", _whole(0, 65_535), "Arrow Flight port; 0 picks a free one"),
+    Setting("WEB_PORT", "8877", _whole(0, 65_535), "web port; 0 picks a free one"),
+    Setting("TLS_CERT", "", _text, "certificate chain (PEM); needed to listen beyond loopback"),
+    Setting("TLS_KEY", "", _text, "private key (PEM) of TLS_CERT"),
+    Setting("CLUSTER_URL", "", _text, "Spark Connect address for queries beyond one machine"),
+)
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings, parsed. `settings["HOST"]` gives a value; repr masks secrets."""
+
+    values: Mapping[str, object] = field(repr=False)
+
+    def text(self, name: str) -> str:
+        """A setting that is text."""
+        value = self.values[name]
+        assert isinstance(value, str), name
+        return value
+
+    def number(self, name: str) -> int:
+        """A setting that is a whole number (sizes are in bytes)."""
+        value = self.values[name]
+        assert isinstance(value, int), name
+        return value
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """A setting that is a list of words."""
+        value = self.values[name]
+        assert isinstance(value, tuple), name
+        return value
+
+    @property
+    def data_dir(self) -> Path:
+        """The data folder, absolute."""
+        value = self.values["DATA_DIR"]
+        assert isinstance(value, Path)
+        return value
+
+    @property
+    def sierra_dir(self) -> Path:
+        """Sierra Chart's folder."""
+        value = self.values["SIERRA_DIR"]
+        assert isinstance(value, Path)
+        return value
+
+    @property
+    def lake_url(self) -> str:
+        """The lake: a folder path or an object-store address."""
+        return self.text("LAKE_URL") or str(self.data_dir / "lake")
+
+    def as_env(self) -> dict[str, str]:
+        """The settings as environment variables, to hand to a child process."""
+        return {name: _unparse(value) for name, value in self.values.items()}
+
+    def __repr__(self) -> str:
+        shown = {k: "***" if k in SECRETS and v else v for k, v in self.values.items()}
+        return f"Settings({shown})"
+
+
+def _unparse(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def load_settings(
+    overrides: Mapping[str, str] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    env_file: Path | None = None,
+) -> Settings:
+    """Read the settings; raise SettingsError naming every bad or unknown one at once."""
+    environ = os.environ if environ is None else environ
+    env_path = Path(".env") if env_file is None else env_file
+    in_file = {k: v or "" for k, v in dotenv_values(env_path).items()} if env_path.exists() else {}
+    faults = [
+        f"{name}: unknown setting in {env_path}; {_nearest(name)}"
+        for name in in_file
+        if name not in BY_NAME
+    ]
+    given = {**in_file, **{k: v for k, v in environ.items() if k in BY_NAME}, **(overrides or {})}
+    values: dict[str, object] = {}
+    for setting in SETTINGS:
+        raw = given.get(setting.name, "") or setting.default
+        try:
+            values[setting.name] = setting.parse(raw)
+        except ValueError as error:
+            shown = "***" if setting.name in SECRETS else repr(raw)
+            faults.append(f"{setting.name}={shown}: {error}; {setting.help}")
+    if not faults:
+        data_dir = values["DATA_DIR"]
+        assert isinstance(data_dir, Path)
+        values["DATA_DIR"] = data_dir.expanduser().absolute()
+        faults = _contradictions(values)
+    if faults:
+        raise SettingsError("\n".join(faults), hint="see .env.example for every setting")
+    return Settings(values)
+
+
+def _contradictions(values: Mapping[str, object]) -> list[str]:
+    faults = []
+    if bool(values["TLS_CERT"]) != bool(values["TLS_KEY"]):
+        faults.append("TLS_CERT and TLS_KEY: give both or neither")
+    if values["HOST"] not in LOOPBACK_HOSTS and not values["TLS_CERT"]:
+        faults.append(f"HOST={values['HOST']!r}: only loopback is served without TLS_CERT/TLS_KEY")
+    return faults
+
+
+def _nearest(name: str) -> str:
+    near = difflib.get_close_matches(name, BY_NAME, n=1)
+    return f"did you mean {near[0]}?" if near else "see .env.example"

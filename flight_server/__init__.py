@@ -1,0 +1,1 @@
+"""The models' door: Arrow Flight, keys and tickets. Runs no SQL itself."""

@@ -1,0 +1,1 @@
+"""Ears: feeds, decoders and the guard. Listens and hands on; answers nobody."""

@@ -1,0 +1,1 @@
+"""Memory: hot segments, the lake of sealed partitions, and one View over both."""

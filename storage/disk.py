@@ -1,0 +1,144 @@
+"""What storage may ask of a disk, so that tests can hand in one that forgets at a power cut.
+
+`OsDisk` is the real one. Every operation that must survive a power cut names its sync.
+"""
+
+import mmap
+import os
+from pathlib import Path
+from typing import Protocol
+
+from core.errors import DiskFull
+
+
+class Mapping(Protocol):
+    """A file mapped into memory: write into `buffer`, then `sync`."""
+
+    buffer: memoryview
+
+    def sync(self) -> None:
+        """Return when everything written into the buffer so far survives a power cut."""
+
+    def close(self) -> None:
+        """Let go; nothing is synced."""
+
+
+class Disk(Protocol):
+    """Files by path. Folder entries survive a power cut only after `sync_folder`."""
+
+    def boot_id(self) -> str:
+        """Changes whenever the machine starts: unsynced pages of an earlier boot are gone."""
+
+    def create(self, path: Path, size_bytes: int) -> Mapping:
+        """Make a file of zeros with all its room reserved; raise DiskFull."""
+
+    def map(self, path: Path) -> Mapping:
+        """Map an existing file for writing."""
+
+    def append(self, path: Path, payload: bytes) -> None:
+        """Add to the end of a file (made if absent) and sync the file."""
+
+    def write_whole(self, path: Path, payload: bytes) -> None:
+        """Replace a file so that after a power cut it is the old one or the new one."""
+
+    def read(self, path: Path) -> bytes:
+        """All bytes of a file."""
+
+    def names(self, folder: Path) -> list[str]:
+        """Names in a folder, sorted; empty where there is no folder."""
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder and its parents."""
+
+    def remove(self, path: Path) -> None:
+        """Delete a file; no error where there is none."""
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Rename within one file system."""
+
+    def sync_folder(self, path: Path) -> None:
+        """Return when the folder's entries survive a power cut."""
+
+
+class _OsMapping:
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR)
+        self._map = mmap.mmap(self._fd, 0)
+        self.buffer = memoryview(self._map)
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        # Arrays may still look into the map; it is unmapped when the last of them goes.
+        os.close(self._fd)
+
+
+class OsDisk:
+    """The machine's own file system."""
+
+    def boot_id(self) -> str:
+        path = Path("/proc/sys/kernel/random/boot_id")
+        return path.read_text().strip() if path.exists() else ""
+
+    def create(self, path: Path, size_bytes: int) -> Mapping:
+        scratch = path.with_suffix(".new")
+        fd = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, size_bytes)
+            os.fsync(fd)
+        except OSError as error:
+            os.unlink(scratch)
+            raise DiskFull(
+                f"cannot reserve {size_bytes} bytes for {path.name}: {error.strerror}",
+                hint="free disk space or move DATA_DIR; feeds resume by themselves",
+            ) from error
+        finally:
+            os.close(fd)
+        os.rename(scratch, path)
+        self.sync_folder(path.parent)
+        return _OsMapping(path)
+
+    def map(self, path: Path) -> Mapping:
+        return _OsMapping(path)
+
+    def append(self, path: Path, payload: bytes) -> None:
+        is_new = not path.exists()
+        with path.open("ab") as out:
+            out.write(payload)
+            out.flush()
+            os.fsync(out.fileno())
+        if is_new:
+            self.sync_folder(path.parent)
+
+    def write_whole(self, path: Path, payload: bytes) -> None:
+        scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
+        with scratch.open("wb") as out:
+            os.chmod(out.fileno(), 0o600)
+            out.write(payload)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(scratch, path)
+        self.sync_folder(path.parent)
+
+    def read(self, path: Path) -> bytes:
+        return path.read_bytes()
+
+    def names(self, folder: Path) -> list[str]:
+        return sorted(os.listdir(folder)) if folder.is_dir() else []
+
+    def make_folder(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+
+    def remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def rename(self, old: Path, new: Path) -> None:
+        os.replace(old, new)
+
+    def sync_folder(self, path: Path) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,56 @@
+"""The only place where a name on disk is spelled."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where everything lives below one data folder."""
+
+    root: Path
+
+    @property
+    def writer_lock(self) -> Path:
+        """Held by the one process that writes."""
+        return self.root / "writer.lock"
+
+    @property
+    def words(self) -> Path:
+        """Append-only dictionary of repeated text."""
+        return self.root / "words.log"
+
+    @property
+    def keys(self) -> Path:
+        """API keys, hashed."""
+        return self.root / "keys.json"
+
+    @property
+    def run(self) -> Path:
+        """Sockets and status files of the running processes; may be deleted when stopped."""
+        return self.root / "run"
+
+    @property
+    def intake_socket(self) -> Path:
+        """Where other processes hand rows to the writer."""
+        return self.run / "intake.sock"
+
+    def status(self, process: str) -> Path:
+        """The status file one process keeps fresh."""
+        return self.run / f"{process}.status.json"
+
+    def hot(self, table: str) -> Path:
+        """Folder of a table's segments or logs."""
+        return self.root / "hot" / table
+
+    def head(self, table: str) -> Path:
+        """A table's mapped watermarks."""
+        return self.hot(table) / "head"
+
+    def segment(self, table: str, number: int) -> Path:
+        """One segment of a fast table, or one log of a slow one."""
+        return self.hot(table) / f"{number:08d}.seg"
+
+    def lake(self) -> Path:
+        """The default home of sealed partitions."""
+        return self.root / "lake"

@@ -1,0 +1,1 @@
+"""The people's door: dashboard, webhooks and status over HTTP."""
