@@ -3,6 +3,7 @@
 `OsDisk` is the real one. Every operation that must survive a power cut names its sync.
 """
 
+import errno
 import mmap
 import os
 from pathlib import Path
@@ -23,6 +24,19 @@ class Mapping(Protocol):
         """Let go; nothing is synced."""
 
 
+class LogFile(Protocol):
+    """A file that only grows."""
+
+    def append(self, payload: bytes) -> None:
+        """Add to the end, whole or not at all; visible to readers, not yet synced."""
+
+    def sync(self) -> None:
+        """Return when everything appended so far survives a power cut."""
+
+    def close(self) -> None:
+        """Let go; nothing is synced."""
+
+
 class Disk(Protocol):
     """Files by path. Folder entries survive a power cut only after `sync_folder`."""
 
@@ -34,6 +48,9 @@ class Disk(Protocol):
 
     def map(self, path: Path) -> Mapping:
         """Map an existing file for writing."""
+
+    def open_log(self, path: Path) -> LogFile:
+        """Make an empty file to append to; its folder entry is synced."""
 
     def append(self, path: Path, payload: bytes) -> None:
         """Add to the end of a file (made if absent) and sync the file."""
@@ -56,6 +73,9 @@ class Disk(Protocol):
     def rename(self, old: Path, new: Path) -> None:
         """Rename within one file system."""
 
+    def truncate(self, path: Path, size_bytes: int) -> None:
+        """Give back the room after `size_bytes`."""
+
     def sync_folder(self, path: Path) -> None:
         """Return when the folder's entries survive a power cut."""
 
@@ -74,6 +94,35 @@ class _OsMapping:
         os.close(self._fd)
 
 
+class _OsLogFile:
+    def __init__(self, path: Path) -> None:
+        self._name = path.name
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def append(self, payload: bytes) -> None:
+        end = os.fstat(self._fd).st_size
+        try:
+            written = os.write(self._fd, payload)
+        except OSError as error:
+            raise _no_room(self._name, error) from error
+        if written < len(payload):
+            os.ftruncate(self._fd, end)
+            raise _no_room(self._name, OSError(errno.ENOSPC, "short write"))
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _no_room(name: str, error: OSError) -> DiskFull:
+    return DiskFull(
+        f"cannot write to {name}: {error.strerror}",
+        hint="free disk space or move DATA_DIR; feeds resume by themselves",
+    )
+
+
 class OsDisk:
     """The machine's own file system."""
 
@@ -89,10 +138,7 @@ class OsDisk:
             os.fsync(fd)
         except OSError as error:
             os.unlink(scratch)
-            raise DiskFull(
-                f"cannot reserve {size_bytes} bytes for {path.name}: {error.strerror}",
-                hint="free disk space or move DATA_DIR; feeds resume by themselves",
-            ) from error
+            raise _no_room(path.name, error) from error
         finally:
             os.close(fd)
         os.rename(scratch, path)
@@ -101,6 +147,11 @@ class OsDisk:
 
     def map(self, path: Path) -> Mapping:
         return _OsMapping(path)
+
+    def open_log(self, path: Path) -> LogFile:
+        file = _OsLogFile(path)
+        self.sync_folder(path.parent)
+        return file
 
     def append(self, path: Path, payload: bytes) -> None:
         is_new = not path.exists()
@@ -135,6 +186,9 @@ class OsDisk:
 
     def rename(self, old: Path, new: Path) -> None:
         os.replace(old, new)
+
+    def truncate(self, path: Path, size_bytes: int) -> None:
+        os.truncate(path, size_bytes)
 
     def sync_folder(self, path: Path) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,0 +1,47 @@
+"""Which rows a question wants, and taking them out of a batch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Half-open [start_us, end_us); `known_at_us` hides rows received later."""
+
+    start_us: int | None = None
+    end_us: int | None = None
+    known_at_us: int | None = None
+    valid_only: bool = False
+
+
+def cut(batch: pa.RecordBatch, wanted: Range) -> pa.RecordBatch:
+    """Rows of the time range by binary search."""
+    times = batch.column("ts_event").cast(pa.int64()).to_numpy()
+    start, end = 0, len(times)
+    if wanted.start_us is not None:
+        start = int(np.searchsorted(times, wanted.start_us, "left"))
+    if wanted.end_us is not None:
+        end = int(np.searchsorted(times, wanted.end_us, "left"))
+    return batch.slice(start, max(end - start, 0))
+
+
+def in_range(batch: pa.RecordBatch, wanted: Range) -> pa.Array:
+    times = batch.column("ts_event").cast(pa.int64()).to_numpy()
+    keep = np.ones(len(times), np.bool_)
+    if wanted.start_us is not None:
+        keep &= times >= wanted.start_us
+    if wanted.end_us is not None:
+        keep &= times < wanted.end_us
+    return pa.array(keep)
+
+
+def filtered(batch: pa.RecordBatch, wanted: Range, *, all_valid: bool) -> pa.RecordBatch:
+    if wanted.valid_only and not all_valid:
+        batch = batch.filter(batch.column("valid"))
+    if wanted.known_at_us is not None:
+        received = batch.column("ts_recv").cast(pa.int64())
+        batch = batch.filter(pc.less_equal(received, wanted.known_at_us))
+    return batch

@@ -1,0 +1,280 @@
+"""The hot rows as any process may read them: mapped segments, zero-copy, nothing locked.
+
+A reader never writes and never blocks the writer. It looks at the table's watermark first and
+serves only rows at or below it, so rows of several symbols are seen as of one moment.
+"""
+
+import mmap
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from core.errors import Unavailable
+from core.schema import TABLES
+from storage.disk import OsDisk
+from storage.head import Head, Word
+from storage.layout import (
+    BLOCK_ROWS,
+    BLOCKS_MAX,
+    PAGE,
+    TABLE_LINE,
+    TABLE_OFFSET,
+    VISIBLE_PAGE,
+    Layout,
+    Physical,
+    layout_of,
+)
+from storage.paths import Paths
+from storage.words import Words
+
+TRIES_MAX = 10
+NO_TIME = (2**63 - 1, -(2**63))
+
+
+@dataclass(frozen=True, slots=True)
+class HotSlice:
+    """Some rows of one symbol in arrival order; `is_sorted` by (ts_event, ts_ns, seq)."""
+
+    batch: pa.RecordBatch
+    is_sorted: bool
+    all_valid: bool
+    min_ts_us: int
+    max_ts_us: int
+    first_seq: int
+    last_seq: int
+
+
+class MappedBlock:
+    """One block of a mapped segment: a full-capacity batch, cut to the rows that are visible."""
+
+    def __init__(self, segment: "MappedSegment", number: int, symbol_code: int) -> None:
+        self.segment = segment
+        self.number = number
+        self.symbol_code = symbol_code
+        layout = segment.layout
+        start = layout.block_start(number)
+        self.values: dict[str, NDArray[np.generic]] = {
+            column.name: np.frombuffer(
+                segment.buffer, column.dtype, BLOCK_ROWS, start + column.offset
+            )
+            for column in layout.columns
+        }
+        self._start = start
+        self._batch: pa.RecordBatch | None = None
+        self._batch_words = -1
+        self._seen_rows = 0
+        self._is_sorted = True
+        self._min_max = NO_TIME
+        self._valid_rows = 0
+
+    def batch(self, words: Words) -> pa.RecordBatch:
+        """All rows the block has room for, as Arrow arrays over the map."""
+        if self._batch is None or self._batch_words != words.count:
+            by_name = {c.name: self._array(c, words) for c in self.segment.layout.columns}
+            by_name["symbol"] = self._symbols(words)
+            schema = self.segment.layout.table.schema
+            self._batch = pa.RecordBatch.from_arrays(
+                [by_name[name] for name in schema.names], schema=schema
+            )
+            self._batch_words = words.count
+        return self._batch
+
+    def cut(self, words: Words, first: int, rows: int) -> HotSlice:
+        """Rows [first, rows) of the block as a slice."""
+        self._measure(rows)
+        seqs = self.values["seq"]
+        valid = self.values.get("valid")
+        return HotSlice(
+            self.batch(words).slice(first, rows - first),
+            self._is_sorted,
+            valid is None or self._valid_rows == self._seen_rows,
+            *self._min_max,
+            int(seqs[first]),
+            int(seqs[rows - 1]),
+        )
+
+    def rows_up_to(self, seq: int) -> int:
+        """Visible rows with a seq at or below `seq`."""
+        rows = self.segment.visible_rows(self.number)
+        seqs = self.values["seq"]
+        if rows and int(seqs[rows - 1]) > seq:
+            rows = int(np.searchsorted(seqs[:rows], seq, "right"))
+        return rows
+
+    def _measure(self, rows: int) -> None:
+        """Bring order, time bounds and the count of valid rows up to date with `rows`."""
+        start = self._seen_rows
+        if rows <= start:
+            return
+        times = self.values["ts_event"][max(start - 1, 0) : rows]
+        rest = self.values["ts_ns"][max(start - 1, 0) : rows]
+        keys = times.astype(np.int64) * 1000 + rest.astype(np.int64)
+        if self._is_sorted and len(keys) > 1:
+            self._is_sorted = bool(np.all(keys[1:] >= keys[:-1]))
+        low, high = self._min_max
+        self._min_max = (min(low, int(times.min())), max(high, int(times.max())))
+        valid = self.values.get("valid")
+        if valid is not None:
+            self._valid_rows += int(np.count_nonzero(valid[start:rows]))
+        self._seen_rows = rows
+
+    def _symbols(self, words: Words) -> pa.Array:
+        codes = self.segment.symbol_codes(self.symbol_code)
+        return _dictionary(codes, words.array("symbol"))
+
+    def _array(self, column: Physical, words: Words) -> pa.Array:
+        start = self._start + column.offset
+        size = BLOCK_ROWS * column.dtype.itemsize
+        data = self.segment.arrow.slice(start, size)
+        bitmap = None
+        if column.bitmap_offset is not None:
+            bitmap = self.segment.arrow.slice(self._start + column.bitmap_offset, BLOCK_ROWS // 8)
+        if pa.types.is_dictionary(column.arrow):
+            return _dictionary(data, words.array(column.name))
+        if column.is_flag:
+            return pa.Array.from_buffers(pa.bool_(), BLOCK_ROWS, [None, bitmap], 0)
+        return pa.Array.from_buffers(column.arrow, BLOCK_ROWS, [bitmap, data], -1 if bitmap else 0)
+
+
+def _dictionary(codes: pa.Buffer, words: pa.StringArray) -> pa.DictionaryArray:
+    indices = pa.Array.from_buffers(pa.int16(), BLOCK_ROWS, [None, codes], 0)
+    return pa.DictionaryArray.from_arrays(indices, words, safe=False)
+
+
+class MappedSegment:
+    """A segment file mapped read-only."""
+
+    def __init__(self, paths: Paths, layout: Layout, number: int) -> None:
+        self.layout = layout
+        self.number = number
+        with paths.segment(layout.table.name, number).open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.buffer = memoryview(self._map)
+        self.arrow = pa.py_buffer(self._map)
+        words = self.buffer.cast("Q")
+        self._words = words
+        self._used = VISIBLE_PAGE * PAGE // 8
+        self._lines = TABLE_OFFSET // 8
+        self._codes: dict[int, pa.Buffer] = {}
+        self.blocks: list[MappedBlock] = []
+
+    def refresh(self) -> list[MappedBlock]:
+        """Map blocks that came into use since the last look; give the new ones."""
+        used = min(int(self._words[self._used]), BLOCKS_MAX)
+        fresh = [
+            MappedBlock(self, number, int(self._words[self._lines + number * TABLE_LINE // 8]))
+            for number in range(len(self.blocks), used)
+        ]
+        self.blocks += fresh
+        return fresh
+
+    def visible_rows(self, block: int) -> int:
+        """Rows of a block that the writer has published."""
+        return self._words[self._lines + block * TABLE_LINE // 8 + 1]
+
+    def symbol_codes(self, code: int) -> pa.Buffer:
+        """A block's worth of one symbol code; shared by the blocks of the segment."""
+        if code not in self._codes:
+            self._codes[code] = pa.py_buffer(np.full(BLOCK_ROWS, code, np.int16))
+        return self._codes[code]
+
+
+class FastReader:
+    """The hot rows of one fast table."""
+
+    def __init__(self, paths: Paths, table: str, words: Words) -> None:
+        self._paths = paths
+        self._layout = layout_of(table)
+        self._words = words
+        self.table = table
+        self.head = open_head(paths, table)
+        self._generation = -1
+        self._segments: dict[int, MappedSegment] = {}
+        self._by_symbol: dict[int, list[MappedBlock]] = {}
+        self._lock = threading.Lock()
+
+    def refresh(self) -> None:
+        """Notice new blocks and segments, and those that were let go."""
+        with self._lock:
+            for _ in range(TRIES_MAX):
+                try:
+                    self._refresh()
+                except FileNotFoundError:
+                    continue  # let go between reading the head and opening it
+                return
+            raise Unavailable(f"segments of {self.table} come and go too fast", hint="ask again")
+
+    def _refresh(self) -> None:
+        words = self.head.words
+        if words[Word.GENERATION] != self._generation:
+            self._generation = words[Word.GENERATION]
+            self._segments.clear()
+            self._by_symbol.clear()
+        if words[Word.WORDS] > self._words.count:
+            self._words.reload()
+        first, last = words[Word.FIRST_SEGMENT], words[Word.LAST_SEGMENT]
+        for number in [n for n in self._segments if n < first]:
+            gone = self._segments.pop(number)
+            for blocks in self._by_symbol.values():
+                blocks[:] = [block for block in blocks if block.segment is not gone]
+        newest = max(self._segments, default=first - 1)
+        for number in range(max(first, newest), last + 1):
+            if number not in self._segments:
+                self._segments[number] = MappedSegment(self._paths, self._layout, number)
+            for block in self._segments[number].refresh():
+                self._by_symbol.setdefault(block.symbol_code, []).append(block)
+
+    def symbols(self) -> list[str]:
+        """Symbols with hot rows."""
+        self.refresh()
+        names = self._words.by_column.get("symbol", [])
+        return sorted(names[code] for code, blocks in self._by_symbol.items() if blocks)
+
+    def slices(self, symbol: str, *, after_seq: int, up_to_seq: int) -> list[HotSlice]:
+        """Visible rows of a symbol with after_seq < seq <= up_to_seq, in seq order."""
+        self.refresh()
+        with self._lock:
+            return self._slices(symbol, after_seq, up_to_seq)
+
+    def _slices(self, symbol: str, after_seq: int, up_to_seq: int) -> list[HotSlice]:
+        found = []
+        code = self._words.code("symbol", symbol)
+        for block in self._by_symbol.get(-1 if code is None else code, ()):
+            rows = block.rows_up_to(up_to_seq)
+            if rows == 0 or int(block.values["seq"][rows - 1]) <= after_seq:
+                continue
+            seqs = block.values["seq"][:rows]
+            first = (
+                0 if int(seqs[0]) > after_seq else int(np.searchsorted(seqs, after_seq, "right"))
+            )
+            found.append(block.cut(self._words, first, rows))
+        return found
+
+    def block_at(self, segment: int, block: int) -> MappedBlock | None:
+        """A block by its place, or None where it was let go."""
+        held = self._segments.get(segment)
+        if held is None or block >= len(held.blocks):
+            self.refresh()
+            held = self._segments.get(segment)
+        return held.blocks[block] if held is not None and block < len(held.blocks) else None
+
+
+def open_head(paths: Paths, table: str) -> Head:
+    """Map a table's watermarks; raise Unavailable where the store was never started."""
+    assert table in TABLES, table
+    path = paths.head(table)
+    if not path.exists():
+        raise Unavailable(
+            f"no hot data for {table} in {paths.root}", hint="start it with: tickflight up"
+        )
+    return Head(path, is_writer=False)
+
+
+def reader_words(paths: Paths) -> Words:
+    """The dictionary as a reader sees it."""
+    words = Words(paths, OsDisk())
+    words.reload()
+    return words

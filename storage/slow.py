@@ -1,0 +1,239 @@
+"""The writer of one slow table: framed Arrow IPC batches in append-only logs.
+
+Slow tables hold text and nested columns, a few rows a second. A frame is
+
+    magic "TKFR" | payload bytes u32 | rows u32 | first_seq u64 | crc32c u32 | payload
+
+where the payload is an Arrow IPC stream of one batch that stands alone, and the checksum covers
+everything before and after it. A frame is visible once written and durable at the next commit.
+"""
+
+import struct
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+from crc32c import crc32c
+
+from core.errors import WalCorrupt
+from core.log import Log
+from core.schema import TABLES, Table
+from storage.disk import Disk, LogFile
+from storage.fast import Hole, Recovered, segment_numbers
+from storage.head import Head, Word
+from storage.paths import Paths
+
+log = Log("hot")
+MAGIC = b"TKFR"
+FRAME = struct.Struct("<4sIIQ")
+FRAME_BYTES = FRAME.size + 4
+LOG_BYTES_MAX = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame found in a log."""
+
+    start: int
+    end: int
+    rows: int
+    first_seq: int
+    payload: memoryview
+
+    def batch(self) -> pa.RecordBatch:
+        """The rows."""
+        with pa.ipc.open_stream(pa.py_buffer(self.payload)) as reader:
+            return reader.read_next_batch()
+
+
+def encode_frame(batch: pa.RecordBatch, first_seq: int) -> bytes:
+    """A batch as one frame."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    payload: bytes = sink.getvalue().to_pybytes()
+    head = FRAME.pack(MAGIC, len(payload), batch.num_rows, first_seq)
+    return head + struct.pack("<I", crc32c(payload, crc32c(head))) + payload
+
+
+def scan_frames(raw: memoryview, start: int = 0) -> Iterator[Frame]:
+    """Whole frames from `start` on; stops at the first that is not."""
+    while start + FRAME_BYTES <= len(raw):
+        magic, payload_bytes, rows, first_seq = FRAME.unpack_from(raw, start)
+        body = start + FRAME_BYTES
+        end = body + payload_bytes
+        if magic != MAGIC or end > len(raw):
+            return
+        crc = int.from_bytes(raw[body - 4 : body], "little")
+        if crc != crc32c(raw[body:end], crc32c(raw[start : start + FRAME.size])):
+            return
+        yield Frame(start, end, rows, first_seq, raw[body:end])
+        start = end
+
+
+def frame_after(raw: memoryview, start: int) -> int | None:
+    """Where the next whole frame begins after a damaged one, or None: then it was a torn tail."""
+    everything = bytes(raw[start:])
+    place = everything.find(MAGIC, 1)
+    while place != -1:
+        if next(scan_frames(raw, start + place), None) is not None:
+            return start + place
+        place = everything.find(MAGIC, place + 1)
+    return None
+
+
+class SlowTable:
+    """Appends to and commits the logs of one table."""
+
+    def __init__(self, paths: Paths, table: str, *, disk: Disk) -> None:
+        self.table = table
+        self._paths = paths
+        self._disk = disk
+        self.lock = threading.Lock()
+        self._commit_lock = threading.Lock()
+        disk.make_folder(paths.hot(table))
+        paths.hot(table).mkdir(parents=True, exist_ok=True)
+        self.head = Head(paths.head(table), is_writer=True)
+        self.next_seq = 1
+        self._file: LogFile | None = None
+        self._file_bytes = 0
+        self._retired: list[LogFile] = []
+
+    def append(self, rows: pa.RecordBatch | Sequence[dict[str, object]]) -> int:
+        """Store rows without `seq`; visible on return. Give the first seq; raise DiskFull."""
+        with self.lock:
+            batch = with_seq(TABLES[self.table], rows, self.next_seq)
+            if batch.num_rows == 0:
+                return self.next_seq
+            frame = encode_frame(batch, self.next_seq)
+            file = self._log_file()
+            file.append(frame)
+            self._file_bytes += len(frame)
+            first_seq = self.next_seq
+            self.next_seq += batch.num_rows
+            self.head.words[Word.VISIBLE_SEQ] = self.next_seq - 1
+            return first_seq
+
+    def commit(self) -> int:
+        """Make everything visible durable; a no-op when nothing is new."""
+        with self._commit_lock:
+            with self.lock:
+                seq = self.next_seq - 1
+                file = self._file
+                retired, self._retired = self._retired, []
+            for old in retired:
+                old.sync()
+                old.close()
+            if file is not None and seq > self.head.words[Word.DURABLE_SEQ]:
+                file.sync()
+            self.head.words[Word.DURABLE_SEQ] = seq
+            return seq
+
+    def drop(self, number: int) -> bool:
+        """Let go of the oldest segment, once sealed; False where it is still written to."""
+        with self._commit_lock, self.lock:
+            words = self.head.words
+            assert number == words[Word.FIRST_SEGMENT], number
+            if number == words[Word.LAST_SEGMENT]:
+                return False
+            path = self._paths.segment(self.table, number + 1)
+            following = next(scan_frames(memoryview(self._disk.read(path))), None)
+            words[Word.FIRST_SEQ] = following.first_seq if following else self.next_seq
+            words[Word.FIRST_SEGMENT] = number + 1
+        self._disk.remove(self._paths.segment(self.table, number))
+        self._disk.sync_folder(self._paths.hot(self.table))
+        return True
+
+    def close(self) -> None:
+        """Commit and let go."""
+        self.commit()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def recover(self, *, sealed_seq: int = 0) -> Recovered:
+        """Read the logs back and cut a torn tail; raise WalCorrupt for damage before it."""
+        found = Recovered()
+        numbers = segment_numbers(self._disk, self._paths, self.table)
+        expected: int | None = None
+        first_seq: int | None = None
+        for number in list(numbers):
+            path = self._paths.segment(self.table, number)
+            raw = memoryview(self._disk.read(path))
+            end = 0
+            for frame in scan_frames(raw):
+                if expected is not None and frame.first_seq > expected:
+                    found.holes.append(Hole(self.table, expected, frame.first_seq - 1))
+                first_seq = frame.first_seq if first_seq is None else first_seq
+                expected = frame.first_seq + frame.rows
+                found.rows += frame.rows
+                end = frame.end
+            if end < len(raw):
+                self._cut(number, raw, end, is_last=number == numbers[-1])
+                found.cut_rows += 1
+            if end == 0:
+                self._disk.remove(path)
+                numbers.remove(number)
+        self.next_seq = max(expected or 1, sealed_seq + 1)
+        words = self.head.words
+        words[Word.FIRST_SEGMENT] = numbers[0] if numbers else 1
+        words[Word.LAST_SEGMENT] = numbers[-1] if numbers else 0
+        words[Word.FIRST_SEQ] = first_seq or self.next_seq
+        words[Word.VISIBLE_SEQ] = self.next_seq - 1
+        words[Word.DURABLE_SEQ] = self.next_seq - 1
+        return found
+
+    def _cut(self, number: int, raw: memoryview, end: int, *, is_last: bool) -> None:
+        path = self._paths.segment(self.table, number)
+        later = frame_after(raw, end)
+        if later is not None or not is_last:
+            raise WalCorrupt(
+                f"hot/{self.table}/{path.name}: a frame at byte {end} is damaged and whole frames "
+                f"follow it; good length: {end} bytes",
+                hint=f"restore {path.name} from a backup; or, to go on without the rest of it, "
+                f"run: truncate -s {end} {path.name}",
+            )
+        log.warning("log.tail_cut", table=self.table, number=number, bytes=len(raw) - end)
+        self._disk.truncate(path, end)
+
+    def _log_file(self) -> LogFile:
+        if self._file is None or self._file_bytes > LOG_BYTES_MAX:
+            number = self.head.words[Word.LAST_SEGMENT] + 1
+            fresh = self._disk.open_log(self._paths.segment(self.table, number))
+            if self._file is not None:
+                self._retired.append(self._file)
+            self._file = fresh
+            self._file_bytes = 0
+            self.head.words[Word.LAST_SEGMENT] = number
+        return self._file
+
+
+def with_seq(
+    table: Table, rows: pa.RecordBatch | Sequence[dict[str, object]], first_seq: int
+) -> pa.RecordBatch:
+    """Rows in the table's schema with plain text and our numbers; absent columns are null or 0."""
+    schema = table.plain_schema
+    if not isinstance(rows, pa.RecordBatch):
+        given = {name for row in rows for name in row}
+        columns = {name: [row.get(name) for row in rows] for name in schema.names if name in given}
+        rows = pa.RecordBatch.from_arrays(
+            [pa.array(values, schema.field(name).type) for name, values in columns.items()],
+            names=list(columns),
+        )
+    arrays = []
+    for field in schema:
+        if field.name == "seq":
+            arrays.append(pa.array(range(first_seq, first_seq + rows.num_rows), pa.int64()))
+        elif field.name in rows.schema.names:
+            arrays.append(_filled(rows.column(field.name).cast(field.type), field))
+        else:
+            arrays.append(_filled(pa.nulls(rows.num_rows, field.type), field))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _filled(array: pa.Array, field: pa.Field) -> pa.Array:
+    if field.nullable or array.null_count == 0:
+        return array
+    zero = {"string": "", "binary": b"", "bool": False}.get(str(field.type), 0)
+    return array.fill_null(pa.scalar(zero, field.type))

@@ -1,0 +1,220 @@
+"""The writer's side of the tape: one process, one lock, every table.
+
+Opening is recovering: the same path after a crash and after a clean stop. `append` makes rows
+visible; a committer thread makes them durable within the commit period.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from core.batch import Rejected, TickBatch
+from core.clock import NS_PER_MS, NS_PER_US, Clock
+from core.errors import StoreBusy
+from core.log import Log
+from core.schema import LOGGED_TABLES
+from storage.disk import Disk
+from storage.fast import FastTable, Recovered
+from storage.head import Watermarks, Word
+from storage.paths import Paths
+from storage.slow import SlowTable
+from storage.words import Words
+
+log = Log("store")
+RAW_BYTES_MAX = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """`tables`: what this process writes. `sealed_seqs`: last seq the lake holds, per table."""
+
+    commit_ms: int = 20
+    tables: frozenset[str] = frozenset(t.name for t in LOGGED_TABLES if t.name != "queries")
+    sealed_seqs: Mapping[str, int] = field(default_factory=dict)
+    lock_name: str = "writer.lock"
+
+
+class Store:
+    """Appends to every table this process owns."""
+
+    def __init__(self, paths: Paths, options: StoreOptions, disk: Disk, clock: Clock) -> None:
+        self.paths = paths
+        self._options = options
+        self._clock = clock
+        self._lock_fd = _take_lock(paths.root / options.lock_name)
+        self.words = Words(paths, disk)
+        self._tables: dict[str, FastTable | SlowTable] = {}
+        self._stopping = threading.Event()
+        self.commit_failure: Exception | None = None
+        for table in LOGGED_TABLES:
+            if table.name in options.tables:
+                self._tables[table.name] = (
+                    FastTable(paths, table.name, words=self.words, disk=disk)
+                    if table.is_fast
+                    else SlowTable(paths, table.name, disk=disk)
+                )
+        self._committer = threading.Thread(target=self._commit_forever, name="committer")
+
+    @classmethod
+    def open(
+        cls, paths: Paths, options: StoreOptions | None = None, *, disk: Disk, clock: Clock
+    ) -> "Store":
+        """Take the writer's lock, read everything back and start committing.
+
+        Raise StoreBusy where another process writes here, WalCorrupt where committed rows are
+        damaged.
+        """
+        paths.root.mkdir(parents=True, exist_ok=True)
+        store = cls(paths, options or StoreOptions(), disk, clock)
+        try:
+            store._recover()
+        except BaseException:
+            os.close(store._lock_fd)
+            raise
+        store._committer.start()
+        return store
+
+    def append(self, batch: TickBatch) -> int:
+        """Store a batch of a fast table; visible on return. Give its first seq; raise DiskFull."""
+        assert batch.rows > 0, "an empty batch has no first seq"
+        return self._fast(batch.table).append(batch)
+
+    def append_rows(self, table: str, rows: pa.RecordBatch | Sequence[dict[str, object]]) -> int:
+        """Store rows of a slow table; visible on return. Give the first seq; raise DiskFull."""
+        return self._slow(table).append(rows)
+
+    def reject(self, rejected: Sequence[Rejected]) -> None:
+        """Keep refused rows, with the reason and the bytes as they came."""
+        if rejected:
+            self.append_rows("rejects", [_reject_row(row) for row in rejected])
+
+    def commit(self) -> None:
+        """Make everything visible durable now."""
+        for table in self._tables.values():
+            table.commit()
+
+    def watermarks(self, table: str) -> Watermarks:
+        """What is visible and what is durable."""
+        return self._tables[table].head.watermarks()
+
+    def note_sealed(self, table: str, lake_version: int) -> None:
+        """Tell readers that sealed partitions of a table changed."""
+        self._tables[table].head.words[Word.LAKE_VERSION] = lake_version
+
+    def drop_segment(self, table: str, number: int) -> bool:
+        """Let go of a table's oldest segment, whose rows are sealed; False where it is in use."""
+        return self._tables[table].drop(number)
+
+    def close(self) -> None:
+        """Stop committing, commit once more, release the lock."""
+        self._stopping.set()
+        self._committer.join()
+        for table in self._tables.values():
+            table.close()
+        os.close(self._lock_fd)
+        log.info("store.closed")
+
+    def _recover(self) -> None:
+        self.words.recover()
+        generation = self._clock.now_ns()
+        for name, table in self._tables.items():
+            found = table.recover(sealed_seq=self._options.sealed_seqs.get(name, 0))
+            table.head.words[Word.WORDS] = self.words.count
+            table.head.words[Word.LAKE_VERSION] = 0
+            table.head.words[Word.GENERATION] = generation
+            if found.rows or found.cut_rows:
+                log.info(
+                    "table.recovered",
+                    table=name,
+                    rows=found.rows,
+                    cut=found.cut_rows,
+                    next_seq=table.next_seq,
+                )
+            self._record_losses(name, found)
+
+    def _record_losses(self, name: str, found: Recovered) -> None:
+        """Rows that were visible once and are gone are named in table gaps."""
+        if "gaps" not in self._tables:
+            return
+        now_us = self._clock.now_ns() // NS_PER_US
+        losses = [
+            (f"seq {hole.first_seq} to {hole.last_seq} taken out of the hot segments", lost)
+            for hole in found.holes
+            if (lost := hole.last_seq - hole.first_seq + 1)
+        ]
+        if found.cut_rows:
+            losses.append(("power cut before the last rows were durable", found.cut_rows))
+        rows: list[dict[str, object]] = [
+            {
+                "symbol": "*",
+                "ts_event": now_us,
+                "ts_recv": now_us,
+                "source": "store",
+                "table_name": name,
+                "from_ts": now_us,
+                "to_ts": now_us,
+                "reason": reason,
+                "state": "unrepairable",
+                "closed_at": now_us,
+                "rows": lost,
+                "gap_id": now_us,
+            }
+            for reason, lost in losses
+        ]
+        if rows:
+            self.append_rows("gaps", rows)
+
+    def _commit_forever(self) -> None:
+        period_s = self._options.commit_ms * NS_PER_MS / 1e9
+        while not self._stopping.wait(period_s):
+            for name, table in self._tables.items():
+                try:
+                    table.commit()
+                    self.commit_failure = None
+                except OSError as error:
+                    # Rows stay visible and hot; durable_seq stands still and health shows it.
+                    self.commit_failure = error
+                    log.error("commit.failed", table=name, error=error)
+
+    def _fast(self, name: str) -> FastTable:
+        table = self._tables[name]
+        assert isinstance(table, FastTable), name
+        return table
+
+    def _slow(self, name: str) -> SlowTable:
+        table = self._tables[name]
+        assert isinstance(table, SlowTable), name
+        return table
+
+
+def _take_lock(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.read(fd, 32).decode(errors="replace").strip()
+        os.close(fd)
+        raise StoreBusy(
+            f"process {owner or 'unknown'} already writes to {path.parent}",
+            hint="use another --data-dir, or stop that process first",
+        ) from error
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, str(os.getpid()).encode(), 0)
+    return fd
+
+
+def _reject_row(row: Rejected) -> dict[str, object]:
+    return {
+        "symbol": row.symbol,
+        "ts_event": row.ts_event if row.ts_event is not None else row.ts_recv,
+        "ts_recv": row.ts_recv,
+        "source": row.source,
+        "table_name": row.table,
+        "reason": row.reason,
+        "raw": row.raw[:RAW_BYTES_MAX],
+    }

@@ -1,0 +1,227 @@
+"""Hot and cold as one table: what a query may see at one moment.
+
+A View pairs a manifest snapshot with the hot rows after the seq that snapshot holds sealed, per
+symbol. Sealing moves rows from one side to the other in one step, so a row is seen once: never
+twice, never not at all. Nothing here is changed in place; a new moment is a new View.
+"""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from core.schema import TABLES
+from storage.cold import ColdPart, cold_parts
+from storage.head import Watermarks
+from storage.hot import HotReader
+from storage.manifest import Manifest, Snapshot
+from storage.paths import Paths
+from storage.ranges import Range, cut, filtered, in_range
+from storage.reader import HotSlice
+
+BATCH_ROWS = 16_384
+SORT_ORDER = [("ts_event", "ascending"), ("ts_ns", "ascending"), ("seq", "ascending")]
+
+
+class View:
+    """One moment of every table."""
+
+    def __init__(self, hot: HotReader, manifests: "Manifests") -> None:
+        self.hot = hot
+        self._manifests = manifests
+
+    def watermarks(self, table: str) -> Watermarks:
+        """Visible and durable seq of a table."""
+        return self.hot.watermarks(table)
+
+    def snapshot(self, table: str) -> Snapshot:
+        """The sealed side of a table."""
+        return self._manifests.snapshot(table, self.hot.lake_version(table))
+
+    def symbols(self, table: str) -> list[str]:
+        """Every symbol the table has rows of, hot or cold."""
+        sealed = {name for name in self.snapshot(table).sealed_seq if name}
+        return sorted(sealed | set(self.hot.symbols(table)))
+
+    def latest(self, symbol: str) -> pa.RecordBatch | None:
+        """The last valid trade, from memory, or from the lake where none is hot."""
+        hot = self.hot.latest(symbol)
+        return hot if hot is not None else self._latest_cold(symbol)
+
+    def scan(
+        self,
+        table: str,
+        symbol: str,
+        *,
+        start_us: int | None = None,
+        end_us: int | None = None,
+        known_at_us: int | None = None,
+        valid_only: bool = False,
+    ) -> pa.RecordBatchReader:
+        """Rows of one symbol in time order; batches of at most 16,384 rows, text as dictionary."""
+        wanted = Range(start_us, end_us, known_at_us, valid_only and table == "trades")
+        parts = self._parts(table, symbol, wanted)
+        return pa.RecordBatchReader.from_batches(
+            TABLES[table].schema, _in_order(parts, wanted, table)
+        )
+
+    def estimate(
+        self,
+        table: str,
+        symbol: str,
+        *,
+        start_us: int | None = None,
+        end_us: int | None = None,
+    ) -> tuple[int, int]:
+        """Upper bound of (rows, bytes) a scan would give, without reading any."""
+        parts = self._parts(table, symbol, Range(start_us, end_us))
+        rows = sum(part.rows for part in parts)
+        return rows, rows * _row_bytes(table)
+
+    def _parts(self, table: str, symbol: str, wanted: Range) -> "list[ColdPart | HotPart]":
+        """The pieces that may hold rows of the range, each row in exactly one of them."""
+        snapshot = self.snapshot(table)
+        sealed_seq = snapshot.sealed_seq.get(symbol if TABLES[table].by_symbol else "", 0)
+        visible_seq = self.hot.watermarks(table).visible_seq
+        hot_seq = self.hot.first_seq(table)
+        files = snapshot.pruned(
+            symbols=[symbol] if symbol and TABLES[table].by_symbol else None,
+            start_us=wanted.start_us,
+            end_us=wanted.end_us,
+        )
+        # Sealed rows stay in memory for a while. Where every file of the range is still wholly
+        # in memory, memory alone answers.
+        after_seq = sealed_seq
+        if all(file.first_seq >= hot_seq for file in files):
+            files = []
+            after_seq = 0
+        slices = self.hot.slices(table, symbol, after_seq=after_seq, up_to_seq=visible_seq)
+        parts: list[ColdPart | HotPart] = list(cold_parts(files, table, self.hot.words))
+        parts += [
+            HotPart(part)
+            for part in slices
+            if (wanted.start_us is None or part.max_ts_us >= wanted.start_us)
+            and (wanted.end_us is None or part.min_ts_us < wanted.end_us)
+        ]
+        return parts
+
+    def _latest_cold(self, symbol: str) -> pa.RecordBatch | None:
+        files = self.snapshot("trades").pruned(symbols=[symbol])
+        for file in sorted(files, key=lambda f: -f.max_ts_us):
+            wanted = Range(file.min_ts_us, file.max_ts_us + 1, None, valid_only=True)
+            batches = list(_in_order(self._parts("trades", symbol, wanted), wanted, "trades"))
+            if batches:
+                last = batches[-1].slice(batches[-1].num_rows - 1)
+                return last.cast(TABLES["trades"].plain_schema)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class HotPart:
+    """A slice of a hot block as a part of a scan."""
+
+    slice: HotSlice
+
+    @property
+    def rows(self) -> int:
+        return self.slice.batch.num_rows
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return self.slice.min_ts_us, self.slice.max_ts_us
+
+    @property
+    def is_sorted(self) -> bool:
+        return self.slice.is_sorted
+
+    @property
+    def is_hot(self) -> bool:
+        return True
+
+    def batches(self, wanted: Range) -> Iterator[pa.RecordBatch]:
+        """Rows of the range; zero-copy where the slice is sorted and all rows are wanted."""
+        batch = self.slice.batch
+        if self.slice.is_sorted:
+            batch = cut(batch, wanted)
+        else:
+            batch = batch.filter(in_range(batch, wanted))
+        yield filtered(batch, wanted, all_valid=self.slice.all_valid)
+
+
+def _in_order(
+    parts: "list[ColdPart | HotPart]", wanted: Range, table: str
+) -> Iterator[pa.RecordBatch]:
+    """Stream the parts in time order; only parts whose times overlap are read at once."""
+    waiting = sorted(parts, key=lambda part: (*part.bounds, part.is_hot))
+    while waiting:
+        together = [waiting.pop(0)]
+        end = together[0].bounds[1]
+        while waiting and _overlaps(together[-1], waiting[0], end):
+            end = max(end, waiting[0].bounds[1])
+            together.append(waiting.pop(0))
+        if len(together) == 1 and together[0].is_sorted:
+            for batch in together[0].batches(wanted):
+                yield from _chunks(batch)
+            continue
+        rows = [b for part in together for b in part.batches(wanted) if b.num_rows]
+        merged = pa.Table.from_batches(rows, TABLES[table].schema).unify_dictionaries()
+        for batch in merged.sort_by(SORT_ORDER).combine_chunks().to_batches():
+            yield from _chunks(batch)
+
+
+def _overlaps(before: "ColdPart | HotPart", after: "ColdPart | HotPart", end: int) -> bool:
+    """Whether `after` may hold rows older than the end of what was taken.
+
+    Slices of one symbol's hot blocks follow each other in seq, so equal times are in order.
+    """
+    if before.is_hot and after.is_hot and before.is_sorted and after.is_sorted:
+        return after.bounds[0] < end
+    return after.bounds[0] <= end
+
+
+def _chunks(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    for start in range(0, batch.num_rows, BATCH_ROWS):
+        yield batch.slice(start, BATCH_ROWS)
+
+
+def _row_bytes(table: str) -> int:
+    fixed = [f.type.bit_width for f in TABLES[table].schema if pa.types.is_primitive(f.type)]
+    others = len(TABLES[table].schema) - len(fixed)
+    return sum(fixed) // 8 + 2 * others
+
+
+class Manifests:
+    """The newest manifest snapshot of each table, re-read when the writer says it moved."""
+
+    def __init__(self, lake_url: str) -> None:
+        self._lake_url = lake_url
+        self._manifests: dict[str, Manifest] = {}
+        self._seen: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def snapshot(self, table: str, version: int) -> Snapshot:
+        """The sealed side as of `version` (as the writer counts) or newer."""
+        with self._lock:
+            manifest = self._manifests.get(table)
+            if manifest is None:
+                manifest = Manifest(self._lake_url, table)
+                self._manifests[table] = manifest
+                self._seen[table] = -1
+            if self._seen[table] != version:
+                snapshot = manifest.refresh()
+                self._seen[table] = version
+                return snapshot
+            return manifest.snapshot()
+
+
+class Views:
+    """Gives the present View; one per process."""
+
+    def __init__(self, paths: Paths, lake_url: str) -> None:
+        self.hot = HotReader(paths)
+        self._view = View(self.hot, Manifests(lake_url))
+
+    def view(self) -> View:
+        """What may be seen now."""
+        return self._view
