@@ -1,0 +1,127 @@
+"""Fixtures every kind of test may use: a clock that stands still, and the whole program running."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, Queue
+
+import pytest
+
+from core.settings import BY_NAME
+from tests.fakes.manual_clock import ManualClock
+
+ROOT = Path(__file__).resolve().parent.parent
+READY = re.compile(r"^ready flight=(grpc\S*) web=(http\S+?)(?: key=(\S+))?$")
+READY_S_MAX = 60  # a busy machine; the promise of 10 s is measured elsewhere
+STOP_S_MAX = 20
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A started `tickflight up` and what its ready line said."""
+
+    flight_url: str
+    web_url: str
+    key: str
+    data_dir: Path
+    process: subprocess.Popen[str]
+
+    def env(self) -> dict[str, str]:
+        """The environment the examples read."""
+        return {**clean_env(), "TICKFLIGHT_URL": self.flight_url, "TICKFLIGHT_KEY": self.key}
+
+
+def clean_env() -> dict[str, str]:
+    """This process's environment without settings of ours, so that a machine's own do not leak."""
+    env = {name: value for name, value in os.environ.items() if name not in BY_NAME}
+    return {**env, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+@contextmanager
+def running_server(folder: Path, *args: str) -> Iterator[RunningServer]:
+    """Start `tickflight up ARGS` on free ports, wait until it is ready, stop it by SIGTERM.
+
+    Settings come from nowhere but `args`; the data folder is `folder`/data.
+    """
+    data_dir, log_path = folder / "data", folder / "server.log"
+    command = [sys.executable, "-m", "tickflight", "up", *args, "--data-dir", str(data_dir)]
+    command += ["--flight-port", "0", "--web-port", "0"]
+    with (
+        log_path.open("ab") as log,
+        subprocess.Popen(
+            command, cwd=folder, env=clean_env(), text=True, stdout=subprocess.PIPE, stderr=log
+        ) as process,
+    ):
+        try:
+            flight_url, web_url, key = _wait_ready(process, log_path)
+            yield RunningServer(flight_url, web_url, key, data_dir, process)
+        finally:
+            _stop(process, log_path)
+
+
+def _wait_ready(process: subprocess.Popen[str], log_path: Path) -> tuple[str, str, str]:
+    lines: Queue[str] = Queue()
+
+    def pump() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.put(line.rstrip("\n"))
+        lines.put("")
+
+    threading.Thread(target=pump, daemon=True).start()
+    seen: list[str] = []
+    while not (seen and READY.match(seen[-1])):
+        try:
+            seen.append(lines.get(timeout=READY_S_MAX))
+        except Empty:
+            raise AssertionError(f"not ready in {READY_S_MAX} s\n{_tail(log_path)}") from None
+        if process.poll() is not None and lines.empty():
+            raise AssertionError(f"server ended with {process.returncode}\n{_tail(log_path)}")
+    match = READY.match(seen[-1])
+    assert match is not None
+    return match[1], match[2], match[3] or ""
+
+
+def _stop(process: subprocess.Popen[str], log_path: Path) -> None:
+    if process.poll() is not None:
+        return
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(STOP_S_MAX)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"did not stop in {STOP_S_MAX} s\n{_tail(log_path)}") from None
+
+
+def _tail(log_path: Path) -> str:
+    return log_path.read_text(errors="replace")[-4_000:]
+
+
+@pytest.fixture
+def manual_clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(scope="session")
+def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One demo market for all tests that only read."""
+    with running_server(tmp_path_factory.mktemp("demo"), "--demo") as server:
+        yield server
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
+    """Start servers of a test's own; each call is a new `up` on the same data folder."""
+    with ExitStack() as stack:
+
+        def start(*args: str) -> RunningServer:
+            return stack.enter_context(running_server(tmp_path, *args))
+
+        yield start
