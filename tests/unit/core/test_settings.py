@@ -1,0 +1,122 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import SettingsError
+from core.settings import SECRETS, SETTINGS, load_settings
+
+NOWHERE = Path("/nonexistent/.env")
+
+
+def load(overrides=None, *, environ=None, env_file=NOWHERE):
+    return load_settings(overrides, environ=environ or {}, env_file=env_file)
+
+
+def faults(**environ):
+    with pytest.raises(SettingsError) as caught:
+        load(environ=environ)
+    return caught.value.message.splitlines()
+
+
+def test_every_setting_has_a_default_that_parses():
+    settings = load()
+    assert set(settings.values) == {setting.name for setting in SETTINGS}
+    assert settings.words("TASTYTRADE_SYMBOLS") == ("MES", "MNQ", "NQ", "SPY", "QQQ", "VIX")
+    assert settings.number("FLIGHT_PORT") == 8815
+    assert settings.number("MEMORY_LIMIT") == 2_000_000_000
+    assert settings.text("HOST") == "127.0.0.1"
+
+
+def test_every_setting_says_what_it_is_for_in_one_line():
+    for setting in SETTINGS:
+        assert 0 < len(setting.help) <= 90, setting.name
+        assert "\n" not in setting.help, setting.name
+
+
+def test_command_line_wins_over_environment_over_file_over_default(tmp_path):
+    env_file = tmp_path / ".env"
+    env_file.write_text("COMMIT_MS=1\nHOT_MINUTES=2\nSQL_SECONDS=3\n")
+    settings = load_settings(
+        {"COMMIT_MS": "10"}, environ={"COMMIT_MS": "5", "HOT_MINUTES": "6"}, env_file=env_file
+    )
+    assert settings.number("COMMIT_MS") == 10
+    assert settings.number("HOT_MINUTES") == 6
+    assert settings.number("SQL_SECONDS") == 3
+    assert settings.number("RETENTION_DAYS") == 365
+
+
+def test_an_empty_value_means_the_default():
+    assert load(environ={"FLIGHT_PORT": ""}).number("FLIGHT_PORT") == 8815
+
+
+def test_all_faults_are_told_together():
+    lines = faults(FLIGHT_PORT="many", HOT_MINUTES="0", MEMORY_LIMIT="4 elephants")
+    assert [line.split("=")[0] for line in lines] == ["HOT_MINUTES", "MEMORY_LIMIT", "FLIGHT_PORT"]
+    assert "expected 1 to 1440, found 0" in lines[0]
+
+
+def test_an_unknown_name_in_the_file_is_a_fault_that_names_the_nearest(tmp_path):
+    env_file = tmp_path / ".env"
+    env_file.write_text("FLIGHT_PROT=8815\n")
+    with pytest.raises(SettingsError, match=r"FLIGHT_PROT.*did you mean FLIGHT_PORT\?"):
+        load(env_file=env_file)
+
+
+def test_other_programs_variables_in_the_environment_are_no_fault():
+    assert load(environ={"EDITOR": "vi", "FLIGHT_PROT": "1"}).number("FLIGHT_PORT") == 8815
+
+
+def test_listening_beyond_loopback_needs_a_certificate():
+    assert "loopback" in faults(HOST="0.0.0.0")[0]
+    settings = load(environ={"HOST": "0.0.0.0", "TLS_CERT": "a.pem", "TLS_KEY": "b.pem"})
+    assert settings.text("HOST") == "0.0.0.0"
+
+
+def test_a_certificate_without_its_key_is_a_fault():
+    assert faults(TLS_CERT="a.pem") == ["TLS_CERT and TLS_KEY: give both or neither"]
+
+
+@pytest.mark.parametrize("name", sorted(SECRETS))
+def test_a_secret_never_shows_in_the_settings_words(name):
+    assert "hunter2" not in repr(load(environ={name: "hunter2"}))
+    assert "hunter2" not in str(load(environ={name: "hunter2"}))
+
+
+def test_the_lake_is_below_the_data_folder_unless_told_otherwise(tmp_path):
+    settings = load({"DATA_DIR": str(tmp_path)})
+    assert settings.lake_url == str(tmp_path / "lake")
+    assert load({"LAKE_URL": "s3://tape"}).lake_url == "s3://tape"
+
+
+def test_the_data_folder_is_absolute():
+    assert load({"DATA_DIR": "data"}).data_dir == Path.cwd() / "data"
+
+
+def test_settings_survive_the_way_to_a_child_process():
+    given_settings = load(environ={"TASTYTRADE_SYMBOLS": "MNQ, SPY", "MEMORY_LIMIT": "512MiB"})
+    assert load(environ=given_settings.as_env()).values == given_settings.values
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [("1", 1), ("4GB", 4 * 10**9), ("1.5KB", 1_500), ("512MiB", 512 * 2**20), ("2gib", 2**31)],
+)
+def test_sizes_read_with_their_units(text, size_bytes):
+    assert load(environ={"MEMORY_LIMIT": text}).number("MEMORY_LIMIT") == size_bytes
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20))
+def test_any_size_is_read_or_refused_as_a_settings_fault(text):
+    try:
+        settings = load(environ={"MEMORY_LIMIT": text})
+    except SettingsError:
+        return
+    assert isinstance(settings.number("MEMORY_LIMIT"), int)
+
+
+@pytest.mark.parametrize("name", [s.name for s in SETTINGS if s.default.isdigit()])
+def test_numbers_refuse_what_is_not_a_number(name):
+    (fault,) = faults(**{name: "1e9x"})
+    assert fault.startswith(f"{name}='1e9x'")
