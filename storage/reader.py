@@ -47,6 +47,15 @@ class HotSlice:
     last_seq: int
 
 
+@dataclass(frozen=True, slots=True)
+class OldestSegment:
+    """A table's oldest segment: each symbol's last seq in it, and when its newest row came."""
+
+    number: int
+    last_seqs: dict[str, int]
+    newest_recv_us: int
+
+
 class MappedBlock:
     """One block of a mapped segment: a full-capacity batch, cut to the rows that are visible."""
 
@@ -252,6 +261,22 @@ class FastReader:
             )
             found.append(block.cut(self._words, first, rows))
         return found
+
+    def oldest(self) -> OldestSegment | None:
+        """The oldest segment; None where it is the one being written."""
+        self.refresh()
+        number = self.head.words[Word.FIRST_SEGMENT]
+        if number >= self.head.words[Word.LAST_SEGMENT]:
+            return None
+        names = self._words.by_column["symbol"]
+        last_seqs: dict[str, int] = {}
+        newest_us = 0
+        for block in self._segments[number].blocks:
+            rows = self._segments[number].visible_rows(block.number)
+            if rows:
+                last_seqs[names[block.symbol_code]] = int(block.values["seq"][rows - 1])
+                newest_us = max(newest_us, int(block.values["ts_recv"][:rows].max()))
+        return OldestSegment(number, last_seqs, newest_us)
 
     def block_at(self, segment: int, block: int) -> MappedBlock | None:
         """A block by its place, or None where it was let go."""

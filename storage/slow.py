@@ -130,21 +130,6 @@ class SlowTable:
             self.head.words[Word.DURABLE_SEQ] = seq
             return seq
 
-    def drop(self, number: int) -> bool:
-        """Let go of the oldest segment, once sealed; False where it is still written to."""
-        with self._commit_lock, self.lock:
-            words = self.head.words
-            assert number == words[Word.FIRST_SEGMENT], number
-            if number == words[Word.LAST_SEGMENT]:
-                return False
-            path = self._paths.segment(self.table, number + 1)
-            following = next(scan_frames(memoryview(self._disk.read(path))), None)
-            words[Word.FIRST_SEQ] = following.first_seq if following else self.next_seq
-            words[Word.FIRST_SEGMENT] = number + 1
-        self._disk.remove(self._paths.segment(self.table, number))
-        self._disk.sync_folder(self._paths.hot(self.table))
-        return True
-
     def close(self) -> None:
         """Commit and let go."""
         self.commit()
@@ -207,6 +192,24 @@ class SlowTable:
             self._file_bytes = 0
             self.head.words[Word.LAST_SEGMENT] = number
         return self._file
+
+
+def drop_oldest_log(disk: Disk, paths: Paths, table: str, head: Head) -> bool:
+    """Let go of a table's oldest log, once sealed; False where it is still written to.
+
+    Any process may do this: the writer itself never goes back to an older log.
+    """
+    words = head.words
+    number = words[Word.FIRST_SEGMENT]
+    if number >= words[Word.LAST_SEGMENT]:
+        return False
+    raw = memoryview(disk.read(paths.segment(table, number + 1)))
+    following = next(scan_frames(raw), None)
+    words[Word.FIRST_SEQ] = following.first_seq if following else words[Word.VISIBLE_SEQ] + 1
+    words[Word.FIRST_SEGMENT] = number + 1
+    disk.remove(paths.segment(table, number))
+    disk.sync_folder(paths.hot(table))
+    return True
 
 
 def with_seq(

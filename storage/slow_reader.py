@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from core.schema import TABLES
 from storage.head import Word
 from storage.paths import Paths
-from storage.reader import HotSlice, open_head
+from storage.reader import HotSlice, OldestSegment, open_head
 from storage.slow import scan_frames
 
 FOLD_ROWS = 1024
@@ -85,6 +85,20 @@ class SlowReader:
             if part.num_rows:
                 found.append(_slice_of(part, self.table))
         return found
+
+    def oldest(self) -> OldestSegment | None:
+        """The oldest log; None where it is the one being written."""
+        self._batches()
+        number = self.head.words[Word.FIRST_SEGMENT]
+        if number >= self.head.words[Word.LAST_SEGMENT]:
+            return None
+        last_seqs: dict[str, int] = {}
+        newest_us = 0
+        for batch in self._logs[number].batches():
+            symbols = batch.column("symbol").to_pylist()
+            last_seqs.update(zip(symbols, batch.column("seq").to_pylist(), strict=True))
+            newest_us = max(newest_us, pc.max(batch.column("ts_recv").cast(pa.int64())).as_py())
+        return OldestSegment(number, last_seqs, newest_us)
 
     def _batches(self) -> list[pa.RecordBatch]:
         with self._lock:

@@ -20,9 +20,9 @@ from core.log import Log
 from core.schema import LOGGED_TABLES
 from storage.disk import Disk
 from storage.fast import FastTable, Recovered
-from storage.head import Watermarks, Word
+from storage.head import Head, Watermarks, Word
 from storage.paths import Paths
-from storage.slow import SlowTable
+from storage.slow import SlowTable, drop_oldest_log
 from storage.words import Words
 
 log = Log("store")
@@ -46,6 +46,7 @@ class Store:
         self.paths = paths
         self._options = options
         self._clock = clock
+        self._disk = disk
         self._lock_fd = _take_lock(paths.root / options.lock_name)
         self.words = Words(paths, disk)
         self._tables: dict[str, FastTable | SlowTable] = {}
@@ -98,17 +99,21 @@ class Store:
         for table in self._tables.values():
             table.commit()
 
+    def owns(self, table: str) -> bool:
+        """Whether this store is the writer of a table."""
+        return table in self._tables
+
     def watermarks(self, table: str) -> Watermarks:
         """What is visible and what is durable."""
         return self._tables[table].head.watermarks()
 
-    def note_sealed(self, table: str, lake_version: int) -> None:
-        """Tell readers that sealed partitions of a table changed."""
-        self._tables[table].head.words[Word.LAKE_VERSION] = lake_version
-
     def drop_segment(self, table: str, number: int) -> bool:
         """Let go of a table's oldest segment, whose rows are sealed; False where it is in use."""
-        return self._tables[table].drop(number)
+        owned = self._tables.get(table)
+        if isinstance(owned, FastTable):
+            return owned.drop(number)
+        head = Head(self.paths.head(table), is_writer=True)
+        return drop_oldest_log(self._disk, self.paths, table, head)
 
     def close(self) -> None:
         """Stop committing, commit once more, release the lock."""

@@ -37,7 +37,9 @@ class View:
 
     def snapshot(self, table: str) -> Snapshot:
         """The sealed side of a table."""
-        return self._manifests.snapshot(table, self.hot.lake_version(table))
+        # Rollups are sealed together with the trades they sum up.
+        leader = "trades" if table.startswith("bars_") else table
+        return self._manifests.snapshot(table, self.hot.lake_version(leader))
 
     def symbols(self, table: str) -> list[str]:
         """Every symbol the table has rows of, hot or cold."""

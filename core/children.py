@@ -1,0 +1,164 @@
+"""Child processes: start, wait until ready, start again when they die, stop in order.
+
+A child says it is ready by one JSON line on the descriptor named in TICKFLIGHT_READY_FD. It dies
+with its parent, whatever happens to the parent.
+"""
+
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from core.clock import NS_PER_S, Clock
+from core.errors import PipelineError
+from core.log import Log
+
+log = Log("house")
+READY_FD = "TICKFLIGHT_READY_FD"
+READY_TIMEOUT_S = 60.0
+PR_SET_PDEATHSIG = 1
+RESTART_DELAY_S_MAX = 30.0
+
+
+class ChildFailed(PipelineError):
+    """A child ended before it was ready; the message is what it said."""
+
+    code = "child_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """What to run and how long it may take to stop."""
+
+    name: str
+    command: tuple[str, ...]
+    stop_s: float = 3.0
+
+
+class Child:
+    """One process of the house."""
+
+    def __init__(self, spec: ChildSpec, env: Mapping[str, str], clock: Clock) -> None:
+        self.spec = spec
+        self._env = env
+        self._clock = clock
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_ns = 0
+        self._failures = 0
+        self.ready: dict[str, object] = {}
+
+    def start(self) -> dict[str, object]:
+        """Run it and wait for its ready line; raise ChildFailed."""
+        reads, writes = os.pipe()
+        self._started_ns = self._clock.monotonic_ns()
+        try:
+            self._process = subprocess.Popen(
+                self.spec.command,
+                env={**self._env, READY_FD: str(writes)},
+                pass_fds=[writes],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        finally:
+            os.close(writes)
+        try:
+            self.ready = self._wait_ready(reads)
+        finally:
+            os.close(reads)
+        log.info("child.ready", name=self.spec.name, pid=self._process.pid)
+        return self.ready
+
+    def has_ended(self) -> bool:
+        """Whether it is not running."""
+        return self._process is None or self._process.poll() is not None
+
+    def restart_due(self) -> bool:
+        """Whether it may be started again now: at once at first, then ever later."""
+        assert self._process is not None
+        lived_s = (self._clock.monotonic_ns() - self._started_ns) / NS_PER_S
+        delay_s = min(0.25 * 2**self._failures, RESTART_DELAY_S_MAX)
+        return bool(lived_s >= delay_s)
+
+    def restart(self) -> None:
+        """Start it again, counting how often it failed in a row."""
+        assert self._process is not None
+        lived_s = (self._clock.monotonic_ns() - self._started_ns) / NS_PER_S
+        self._failures = 0 if lived_s > RESTART_DELAY_S_MAX else self._failures + 1
+        log.error("child.died", name=self.spec.name, code=self._process.returncode)
+        self.start()
+
+    def stop(self) -> None:
+        """Ask it to end, wait, and kill it when it does not."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(self.spec.stop_s)
+        except subprocess.TimeoutExpired:
+            log.warning("child.killed", name=self.spec.name)
+            self._process.kill()
+            self._process.wait()
+
+    def _wait_ready(self, fd: int) -> dict[str, object]:
+        line = b""
+        deadline_ns = self._clock.monotonic_ns() + int(READY_TIMEOUT_S * NS_PER_S)
+        while not line.endswith(b"\n"):
+            left_s = (deadline_ns - self._clock.monotonic_ns()) / NS_PER_S
+            readable, _, _ = select.select([fd], [], [], max(left_s, 0))
+            part = os.read(fd, 65_536) if readable else b""
+            if not part:
+                self.stop()
+                raise ChildFailed(
+                    f"{self.spec.name} did not start", hint="its own log lines above say why"
+                )
+            line += part
+        told = json.loads(line)
+        assert isinstance(told, dict), told
+        if "error" in told:
+            assert self._process is not None
+            self._process.wait()
+            raise ChildFailed(f"{self.spec.name}: {told['error']}", hint=str(told.get("hint", "")))
+        return told
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when its parent is gone (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def tell_ready(fd: int, facts: Mapping[str, object]) -> None:
+    """Say to the parent that this child is up; `facts` are for it to use."""
+    os.write(fd, json.dumps(dict(facts)).encode() + b"\n")
+    os.close(fd)
+
+
+def run_child(fd: int, body: Callable[[Callable[[Mapping[str, object]], None]], None]) -> int:
+    """Run a child's body; it is handed the function that says ready. Give the exit code."""
+    told = False
+
+    def ready(facts: Mapping[str, object]) -> None:
+        nonlocal told
+        told = True
+        tell_ready(fd, facts)
+
+    die_with_parent()
+    try:
+        body(ready)
+    except PipelineError as error:
+        log.error("child.failed", code=error.code, error=error.message, hint=error.hint)
+        if not told:
+            tell_ready(fd, {"error": error.message, "code": error.code, "hint": error.hint})
+        return 1
+    return 0
+
+
+def stop_in_order(children: Sequence[Child]) -> None:
+    """Stop the children one after the other."""
+    for child in children:
+        child.stop()

@@ -1,0 +1,194 @@
+"""The ingest process: every feed, the one writer of the hot segments, sealing.
+
+It answers no client. Other processes hand it rows through the intake socket, and read what it wrote
+by themselves.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from storage.seal import Sealer
+
+from core.batch import TickBatch
+from core.board import Board
+from core.clock import NS_PER_US, Clock
+from core.errors import BadTicket, DiskFull
+from core.log import Log
+from core.schema import LOGGED_TABLES
+from core.settings import Settings
+from ingest.demo import DemoMarket
+from ingest.guard import check
+from storage.disk import OsDisk
+from storage.intake import IntakeServer, arrow_batch, rejected_from
+from storage.keeper import Keeper, KeeperOptions
+from storage.manifest import Manifest
+from storage.paths import Paths
+from storage.store import Store, StoreOptions
+
+log = Log("ingest")
+DEMO_STEP_S = 0.005
+BOARD_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """The built-in market: `rate` trades a second over all symbols."""
+
+    rate: int
+    seed: int
+
+
+class Ingest:
+    """The writer with its feeds, keeper and intake."""
+
+    def __init__(self, settings: Settings, clock: Clock, demo: DemoOptions | None) -> None:
+        self.paths = Paths(settings.data_dir)
+        self._clock = clock
+        self._demo = demo
+        self._stopping = threading.Event()
+        self.board = Board("ingest", clock)
+        self.store = open_store(settings, clock)
+        self.keeper = open_keeper(settings, self.store, clock)
+        self._intake = IntakeServer(self.paths, self._answer)
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Start the keeper, the intake, the feeds and the board."""
+        self.paths.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.keeper.start()
+        self._intake.start()
+        self._start_thread("board", self._show_forever)
+        if self._demo is not None:
+            self._start_thread("demo", lambda: self._trade_forever(self._demo))
+
+    def stop(self) -> None:
+        """Feeds first, then the keeper, the store last: what was taken in is committed."""
+        self._stopping.set()
+        self._intake.stop()
+        for thread in self._threads:
+            thread.join()
+        self.keeper.stop()
+        self.store.close()
+
+    def take(self, batch: TickBatch) -> int:
+        """Guard a batch and store it; give the rows stored. Raise DiskFull, then nothing is."""
+        good, rejected = check(batch, self._clock.now_ns() // NS_PER_US)
+        if good.rows:
+            self.store.append(good)
+            self.board.count(f"rows.{batch.table}", good.rows)
+        if rejected:
+            self.store.reject(rejected)
+            self.board.count("rejects", len(rejected))
+        return good.rows
+
+    def _start_thread(self, name: str, body: Callable[[], None]) -> None:
+        thread = threading.Thread(target=body, name=name)
+        self._threads.append(thread)
+        thread.start()
+
+    def _trade_forever(self, demo: DemoOptions | None) -> None:
+        assert demo is not None
+        market = DemoMarket(demo.seed, demo.rate, self._clock.now_ns() // NS_PER_US)
+        waiting: list[TickBatch] = []
+        snapshots: list[dict[str, object]] = []
+        while not self._stopping.wait(DEMO_STEP_S):
+            now_us = self._clock.now_ns() // NS_PER_US
+            try:
+                # While the disk is full the market stands still, so nothing is lost.
+                if not waiting and not snapshots:
+                    waiting = market.until(now_us)
+                    snapshots = market.gex_until(now_us)
+                while waiting:
+                    self.take(waiting[0])
+                    waiting.pop(0)
+                if snapshots:
+                    self.store.append_rows("gex", snapshots)
+                    snapshots = []
+                self.board.state("demo market", "ok", f"{demo.rate} ticks/s", limit_s=5)
+            except DiskFull as error:
+                self.board.state("demo market", "down", error.message)
+                log.error("disk.full", error=error.message, hint=error.hint)
+                self._stopping.wait(1.0)
+
+    def _show_forever(self) -> None:
+        path = self.paths.status("ingest")
+        while True:
+            self._show()
+            self.board.publish(path)
+            if self._stopping.wait(BOARD_S):
+                return
+
+    def _show(self) -> None:
+        for table in LOGGED_TABLES:
+            if self.store.owns(table.name):
+                marks = self.store.watermarks(table.name)
+                self.board.gauge(f"visible_seq.{table.name}", marks.visible_seq)
+                self.board.gauge(f"durable_seq.{table.name}", marks.durable_seq)
+        failure = self.store.commit_failure
+        self.board.state("hot store", "down" if failure else "ok", str(failure or ""), limit_s=5)
+        sealing = self.keeper.failure
+        self.board.state("sealer", "degraded" if sealing else "ok", str(sealing or ""), limit_s=5)
+
+    def _answer(self, header: dict[str, Any], body: bytes) -> dict[str, Any]:
+        match header.get("op"):
+            case "append":
+                return {"rows": self.take(TickBatch.from_arrow(arrow_batch(body)))}
+            case "append_rows":
+                return {"first_seq": self.store.append_rows(header["table"], arrow_batch(body))}
+            case "reject":
+                self.store.reject(rejected_from(header["rows"]))
+                return {}
+            case "seal":
+                return {"files": self.keeper.seal_now(header["symbols"])}
+            case "commit":
+                self.store.commit()
+                return {}
+            case op:
+                raise BadTicket(f"intake knows no operation {op!r}")
+
+
+def open_store(settings: Settings, clock: Clock) -> Store:
+    """Open the store of a data folder, knowing what the lake already holds."""
+    paths = Paths(settings.data_dir)
+    sealed = {
+        table.name: max(
+            Manifest(settings.lake_url, table.name).snapshot().sealed_seq.values(), default=0
+        )
+        for table in LOGGED_TABLES
+    }
+    options = StoreOptions(commit_ms=settings.number("COMMIT_MS"), sealed_seqs=sealed)
+    return Store.open(paths, options, disk=OsDisk(), clock=clock)
+
+
+def open_keeper(settings: Settings, store: Store, clock: Clock) -> Keeper:
+    """The keeper of an open store; the lake is recovered first."""
+    sealer = Sealer(settings.lake_url, clock)
+    sealer.recover()
+    options = KeeperOptions(
+        hot_minutes=settings.number("HOT_MINUTES"),
+        retention_days=settings.number("RETENTION_DAYS"),
+    )
+    return Keeper(store, sealer, settings.lake_url, options, clock)
+
+
+def run(
+    settings: Settings,
+    *,
+    clock: Clock,
+    demo: DemoOptions | None,
+    ready: Callable[[Mapping[str, object]], None],
+    stopping: threading.Event,
+) -> None:
+    """The process's life: recover, serve until told to stop, commit.
+
+    Raise PipelineError where the store cannot be opened.
+    """
+    ingest = Ingest(settings, clock, demo)
+    try:
+        ingest.start()
+        ready({"visible_seq": ingest.store.watermarks("trades").visible_seq})
+        stopping.wait()
+    finally:
+        ingest.stop()

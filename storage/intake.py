@@ -1,0 +1,220 @@
+"""The hand-off to the writer: other processes give it rows through a local socket.
+
+One request is a JSON header and an optional Arrow body, one reply a JSON object; a caller waits for
+the reply, so nothing is accepted that is not stored. The socket lies in a folder only its owner may
+enter.
+"""
+
+import json
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from core.batch import Rejected, TickBatch
+from core.errors import PipelineError, StoreError, Unavailable
+from core.log import Log
+from storage.paths import Paths
+
+log = Log("intake")
+LENGTHS = struct.Struct("<II")
+HEADER_BYTES_MAX = 1 << 20
+BODY_BYTES_MAX = 256 << 20
+CALLERS_MAX = 32
+REPLY_TIMEOUT_S = 600.0
+Handler = Callable[[dict[str, Any], bytes], dict[str, Any]]
+
+
+class IntakeServer:
+    """Listens on the data folder's socket; a thread a caller, bounded."""
+
+    def __init__(self, paths: Paths, handler: Handler) -> None:
+        self._paths = paths
+        self._handler = handler
+        self._callers = threading.BoundedSemaphore(CALLERS_MAX)
+        self._open: set[socket.socket] = set()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._thread = threading.Thread(target=self._accept, name="intake", daemon=True)
+
+    def start(self) -> None:
+        """Listen; a socket left by a killed writer is replaced (the writer's lock is held)."""
+        self._paths.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._paths.intake_socket.unlink(missing_ok=True)
+        with _short(self._paths.intake_socket) as address:
+            self._socket.bind(address)
+        self._socket.listen(CALLERS_MAX)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop listening and hang up on callers."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        for caller in list(self._open):
+            with suppress(OSError):
+                caller.shutdown(socket.SHUT_RDWR)
+        self._paths.intake_socket.unlink(missing_ok=True)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                caller, _ = self._socket.accept()
+            except OSError:
+                return  # stopped
+            self._callers.acquire()
+            self._open.add(caller)
+            threading.Thread(target=self._serve, args=(caller,), daemon=True).start()
+
+    def _serve(self, caller: socket.socket) -> None:
+        try:
+            while (request := _receive(caller)) is not None:
+                header, body = request
+                _send(caller, self._answer(header, body))
+        except (OSError, ValueError) as error:
+            log.warning("caller.lost", error=error)
+        finally:
+            self._open.discard(caller)
+            caller.close()
+            self._callers.release()
+
+    def _answer(self, header: dict[str, Any], body: bytes) -> dict[str, Any]:
+        try:
+            return self._handler(header, body)
+        except PipelineError as error:
+            return {"error": error.message, "code": error.code, "hint": error.hint}
+        except Exception as error:
+            log.exception("request.failed", op=header.get("op"))
+            return {"error": f"internal error: {type(error).__name__}", "code": "internal"}
+
+
+class IntakeClient:
+    """Gives rows to the running writer. Not shared between threads."""
+
+    def __init__(self, paths: Paths) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(REPLY_TIMEOUT_S)
+        try:
+            with _short(paths.intake_socket) as address:
+                self._socket.connect(address)
+        except OSError as error:
+            self._socket.close()
+            raise Unavailable(
+                f"nothing is writing to {paths.root}", hint="start it with: tickflight up"
+            ) from error
+
+    def append(self, batch: TickBatch) -> None:
+        """Store a batch of a fast table."""
+        self.ask({"op": "append"}, arrow_bytes(batch.to_arrow()))
+
+    def append_rows(self, table: str, rows: pa.RecordBatch) -> None:
+        """Store rows of a slow table."""
+        self.ask({"op": "append_rows", "table": table}, arrow_bytes(rows))
+
+    def reject(self, rejected: list[Rejected]) -> None:
+        """Keep refused rows."""
+        rows = [
+            {
+                "table": r.table,
+                "symbol": r.symbol,
+                "source": r.source,
+                "reason": r.reason,
+                "raw": r.raw.hex(),
+                "ts_recv": r.ts_recv,
+                "ts_event": r.ts_event,
+            }
+            for r in rejected
+        ]
+        if rows:
+            self.ask({"op": "reject", "rows": rows})
+
+    def seal(self, symbols: list[str]) -> None:
+        """Seal all rows of these symbols now."""
+        self.ask({"op": "seal", "symbols": symbols})
+
+    def ask(self, header: dict[str, Any], body: bytes = b"") -> dict[str, Any]:
+        """One request and its reply; raise StoreError with the writer's own words."""
+        try:
+            _send(self._socket, header, body)
+            answer = _receive(self._socket)
+        except OSError as error:
+            raise Unavailable("the writer hung up", hint="is it still running?") from error
+        if answer is None:
+            raise Unavailable("the writer hung up", hint="is it still running?")
+        reply, _ = answer
+        if "error" in reply:
+            raise StoreError(str(reply["error"]), hint=str(reply.get("hint", "")))
+        return reply
+
+    def close(self) -> None:
+        """Hang up."""
+        self._socket.close()
+
+
+def arrow_bytes(batch: pa.RecordBatch) -> bytes:
+    """A batch as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    raw: bytes = sink.getvalue().to_pybytes()
+    return raw
+
+
+def arrow_batch(raw: bytes) -> pa.RecordBatch:
+    """The batch of an Arrow IPC stream; raise ArrowInvalid."""
+    with pa.ipc.open_stream(raw) as reader:
+        return reader.read_next_batch()
+
+
+def rejected_from(rows: list[dict[str, Any]]) -> list[Rejected]:
+    """Refused rows as `IntakeClient.reject` sent them."""
+    return [Rejected(**{**row, "raw": bytes.fromhex(row["raw"])}) for row in rows]
+
+
+@contextmanager
+def _short(path: Path) -> Iterator[str]:
+    """A socket address that stays short: paths of sockets end at 107 bytes."""
+    fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{fd}/{path.name}"
+    finally:
+        os.close(fd)
+
+
+def _send(peer: socket.socket, header: dict[str, Any], body: bytes = b"") -> None:
+    raw = json.dumps(header).encode()
+    peer.sendall(LENGTHS.pack(len(raw), len(body)) + raw)
+    if body:
+        peer.sendall(body)
+
+
+def _receive(peer: socket.socket) -> tuple[dict[str, Any], bytes] | None:
+    lengths = _exactly(peer, LENGTHS.size)
+    if lengths is None:
+        return None
+    header_bytes, body_bytes = LENGTHS.unpack(lengths)
+    if header_bytes > HEADER_BYTES_MAX or body_bytes > BODY_BYTES_MAX:
+        raise ValueError(f"request of {header_bytes}+{body_bytes} bytes is too large")
+    header = _exactly(peer, header_bytes)
+    body = _exactly(peer, body_bytes) if body_bytes else b""
+    if header is None or body is None:
+        return None
+    parsed = json.loads(header)
+    if not isinstance(parsed, dict):
+        raise ValueError("request header is not an object")
+    return parsed, body
+
+
+def _exactly(peer: socket.socket, size: int) -> bytes | None:
+    parts = bytearray()
+    while len(parts) < size:
+        part = peer.recv(min(size - len(parts), 1 << 20))
+        if not part:
+            return None
+        parts += part
+    return bytes(parts)

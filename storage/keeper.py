@@ -1,0 +1,183 @@
+"""The keeper: seals hours that are over, lets go of memory that is sealed and old, prunes the lake.
+
+It runs beside the writer and never holds its lock while it works. What it cannot do now it tries
+again on its next round; the rows stay hot meanwhile.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.clock import DAY_NS, HOUR_US, MINUTE_NS, NS_PER_S, NS_PER_US, Clock
+from core.errors import PipelineError
+from core.log import Log
+from core.schema import LOGGED_TABLES, TABLES
+from storage.compact import compact_table, prune_table
+from storage.head import Head, Word
+from storage.hot import HotReader
+from storage.reader import HotSlice
+from storage.seal import Sealer, SealJob
+from storage.store import Store
+from storage.view import Manifests
+
+log = Log("keeper")
+ROUND_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperOptions:
+    """`grace_s`: how long after an hour's end late rows are waited for."""
+
+    hot_minutes: int = 60
+    retention_days: int = 365
+    grace_s: float = 5.0
+
+
+class Keeper:
+    """Seals and prunes for one data folder; there is one, in the writer's process."""
+
+    def __init__(
+        self, store: Store, sealer: Sealer, lake_url: str, options: KeeperOptions, clock: Clock
+    ) -> None:
+        self._store = store
+        self._sealer = sealer
+        self._options = options
+        self._clock = clock
+        self._hot = HotReader(store.paths)
+        self._manifests = Manifests(lake_url)
+        self._lake_url = lake_url
+        self._working = threading.Lock()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper")
+        self._sealed_hour_us = 0
+        self._swept_day = -1
+        self.failure: PipelineError | None = None
+
+    def start(self) -> None:
+        """Begin the rounds."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what is under way and end."""
+        self._stopping.set()
+        self._thread.join()
+
+    def seal_now(self, symbols: Sequence[str]) -> int:
+        """Seal every row of these symbols, whole hour or not; give the number of files."""
+        with self._working:
+            return sum(
+                self._seal_table(table.name, None, frozenset(symbols)) for table in LOGGED_TABLES
+            )
+
+    def round(self) -> None:
+        """Do what is due now: seal finished hours, let go of old segments, sweep once a day."""
+        with self._working:
+            now_ns = self._clock.now_ns()
+            due_us = (now_ns - int(self._options.grace_s * NS_PER_S)) // NS_PER_US
+            hour_us = due_us // HOUR_US * HOUR_US
+            if hour_us > self._sealed_hour_us:
+                for table in LOGGED_TABLES:
+                    self._seal_table(table.name, hour_us, None)
+                self._sealed_hour_us = hour_us
+            for table in LOGGED_TABLES:
+                self._let_go(table.name, now_ns)
+            day = now_ns // DAY_NS
+            if day != self._swept_day:
+                self._sweep(now_ns)
+                self._swept_day = day
+
+    def _run(self) -> None:
+        while not self._stopping.wait(ROUND_S):
+            try:
+                self.round()
+                self.failure = None
+            except PipelineError as error:
+                self.failure = error
+                log.error("round.failed", code=error.code, error=error.message)
+            except Exception as error:
+                self.failure = PipelineError(f"keeper: {type(error).__name__}")
+                log.exception("round.failed")
+
+    def _seal_table(self, table: str, end_us: int | None, only: frozenset[str] | None) -> int:
+        """Seal the rows older than `end_us` of each symbol; None means all rows."""
+        if not self._store.paths.head(table).exists():
+            return 0
+        sealed_seq = self._sealed_seq(table)
+        by_symbol = TABLES[table].by_symbol
+        jobs = []
+        for symbol in self._hot.symbols(table) if by_symbol else [""]:
+            if only is not None and symbol not in only:
+                continue
+            slices = self._hot.slices(table, symbol, after_seq=sealed_seq.get(symbol, 0))
+            ready = _before(slices, end_us)
+            if ready:
+                jobs.append(SealJob(symbol, tuple(s.batch for s in ready), ready[-1].last_seq))
+        if not jobs:
+            return 0
+        self._store.commit()  # nothing is sealed that is not durable
+        files = self._sealer.seal_many(table, jobs)
+        self._tell(table)
+        return len(files)
+
+    def _tell(self, table: str) -> None:
+        """Tell every reader that the lake has news of this table (and of its rollups)."""
+        head = Head(self._store.paths.head(table), is_writer=True)
+        head.words[Word.LAKE_VERSION] = self._clock.now_ns()
+
+    def _let_go(self, table: str, now_ns: int) -> None:
+        """Drop the oldest segments whose rows are all sealed and older than the hot time."""
+        if not self._store.paths.head(table).exists():
+            return
+        oldest_us = (now_ns - self._options.hot_minutes * MINUTE_NS) // NS_PER_US
+        sealed_seq = self._sealed_seq(table)
+        while (segment := self._hot.table(table).oldest()) is not None:
+            is_sealed = all(
+                seq <= sealed_seq.get(symbol if TABLES[table].by_symbol else "", 0)
+                for symbol, seq in segment.last_seqs.items()
+            )
+            if not is_sealed or segment.newest_recv_us >= oldest_us:
+                return
+            if not self._store.drop_segment(table, segment.number):
+                return
+            log.info("segment.dropped", table=table, number=segment.number)
+
+    def _sealed_seq(self, table: str) -> Mapping[str, int]:
+        return self._manifests.snapshot(table, self._hot.lake_version(table)).sealed_seq
+
+    def _sweep(self, now_ns: int) -> None:
+        cutoff_ns = now_ns - self._options.retention_days * DAY_NS
+        for table in LOGGED_TABLES:
+            compact_table(self._lake_url, table.name, now_ns)
+            prune_table(self._lake_url, table.name, cutoff_ns)
+
+
+def _before(slices: Sequence[HotSlice], end_us: int | None) -> list[HotSlice]:
+    """The rows up to the first one that belongs to `end_us` or later, in seq order."""
+    if end_us is None:
+        return list(slices)
+    ready: list[HotSlice] = []
+    for part in slices:
+        if part.max_ts_us < end_us:
+            ready.append(part)
+            continue
+        times = part.batch.column("ts_event").cast("int64").to_numpy()
+        rows = int(np.argmax(times >= end_us)) if (times >= end_us).any() else len(times)
+        if rows:
+            seqs = part.batch.column("seq")
+            head = part.batch.slice(0, rows)
+            ready.append(
+                HotSlice(
+                    head,
+                    part.is_sorted,
+                    part.all_valid,
+                    part.min_ts_us,
+                    part.max_ts_us,
+                    part.first_seq,
+                    seqs[rows - 1].as_py(),
+                )
+            )
+        if rows < len(times):
+            break
+    return ready
