@@ -36,10 +36,14 @@ class PartStatus(TypedDict):
 
 
 class BoardStatus(TypedDict):
-    """A whole board at `stamp_ns`; `state` is the gravest of the parts'."""
+    """A whole board at `stamp_ns`; `state` is the gravest of the parts'.
+
+    `is_alive` is false where the process no longer writes.
+    """
 
     process: str
     pid: int
+    is_alive: bool
     state: State
     started_ns: int
     stamp_ns: int
@@ -100,6 +104,7 @@ class Board:
         board = BoardStatus(
             process=self.process,
             pid=os.getpid(),
+            is_alive=True,
             state="ok",
             started_ns=self._started_ns,
             stamp_ns=now_ns,
@@ -115,6 +120,10 @@ class Board:
         scratch = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_ident()}.new")
         scratch.write_text(json.dumps(self.snapshot()))
         os.replace(scratch, path)
+
+    def withdraw(self, path: Path) -> None:
+        """Take the status file away: this process ends because it was asked to."""
+        path.unlink(missing_ok=True)
 
 
 def worst(states: Iterable[State]) -> State:
@@ -142,16 +151,18 @@ def read_boards(folder: Path, now_ns: int) -> list[BoardStatus]:
 
 def _judged(board: BoardStatus, now_ns: int) -> BoardStatus:
     age_s = _age_s(board["stamp_ns"], now_ns)
-    if age_s > STALE_S:
+    is_alive = age_s <= STALE_S
+    state: State
+    if not is_alive:
         silence = f"process silent for {age_s:.0f} s, limit {STALE_S} s"
         parts = {
             name: _with(part, "down", silence, now_ns) for name, part in board["parts"].items()
         }
-        state: State = "down"
+        state = "down"
     else:
         parts = {name: _judged_part(part, now_ns) for name, part in board["parts"].items()}
         state = worst(part["state"] for part in parts.values())
-    return {**board, "state": state, "age_s": age_s, "parts": parts}
+    return {**board, "is_alive": is_alive, "state": state, "age_s": age_s, "parts": parts}
 
 
 def _judged_part(part: PartStatus, now_ns: int) -> PartStatus:
@@ -182,6 +193,7 @@ def _unreadable(path: Path, now_ns: int) -> BoardStatus:
     return BoardStatus(
         process=path.name.removesuffix(SUFFIX),
         pid=0,
+        is_alive=False,
         state="down",
         started_ns=now_ns,
         stamp_ns=now_ns,

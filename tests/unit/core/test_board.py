@@ -128,6 +128,13 @@ def test_boards_come_by_name_and_other_files_are_left_alone(clock, tmp_path):
     assert names == ["flight", "ingest", "web"]
 
 
+def test_a_withdrawn_board_is_nobody_s_fault(board, clock, tmp_path):
+    publish(board, tmp_path)
+    board.withdraw(tmp_path / "ingest.status.json")
+    board.withdraw(tmp_path / "ingest.status.json")
+    assert read_boards(tmp_path, clock.now_ns()) == []
+
+
 def test_no_folder_is_no_board(tmp_path):
     assert read_boards(tmp_path / "run", 0) == []
 

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from core.errors import SettingsError
@@ -107,6 +107,7 @@ def test_sizes_read_with_their_units(text, size_bytes):
     assert load(environ={"MEMORY_LIMIT": text}).number("MEMORY_LIMIT") == size_bytes
 
 
+@example("inf")
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20))
 def test_any_size_is_read_or_refused_as_a_settings_fault(text):
     try:

@@ -1,0 +1,108 @@
+"""The outermost layer of every HTTP answer: who may ask, which headers go out, how errors look.
+
+Errors have one shape, `{"code", "message", "id"}`, and the id is in the log beside the cause; no
+traceback and no path leaves. Pages are answered only under the server's own names, so that a page
+of another site cannot reach them through a name of its own (DNS rebinding).
+"""
+
+import secrets
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.errors import PipelineError
+from core.log import Log
+
+OPEN_PATHS = frozenset({"/healthz"})
+WILDCARD_HOSTS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+HTTP_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
+
+log = Log("web")
+
+
+def own_names(host: str, port: int) -> frozenset[str]:
+    """The values of the Host header under which pages are served."""
+    names = {"127.0.0.1", "localhost", "::1"} | ({host} - WILDCARD_HOSTS)
+    return frozenset(f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name in names)
+
+
+class Edge:
+    """ASGI layer around the application."""
+
+    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
+        self._app = app
+        self._names = names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        is_started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal is_started
+            if message["type"] == "http.response.start":
+                is_started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        request = Request(scope)
+        host = request.headers.get("host", "").lower()
+        if host not in self._names and request.url.path not in OPEN_PATHS:
+            await _not_found()(scope, receive, send_with_headers)
+            return
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception:
+            error_id = _new_id()
+            log.exception("request.failed", id=error_id, path=request.url.path)
+            if not is_started:
+                answer = error_answer(500, "internal", "internal error; see the log", error_id)
+                await answer(scope, receive, send_with_headers)
+
+
+def on_http_error(request: Request, error: Exception) -> Response:
+    """Answer for what the router refuses."""
+    assert isinstance(error, HTTPException)
+    code = HTTP_CODES.get(error.status_code, "bad_request")
+    answer = error_answer(error.status_code, code, error.detail)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def on_pipeline_error(request: Request, error: Exception) -> Response:
+    """Answer for an error of ours; its message was written for whoever asked."""
+    assert isinstance(error, PipelineError)
+    error_id = _new_id()
+    log.warning("request.refused", id=error_id, code=error.code, why=error.message)
+    return error_answer(503 if error.retry else 500, error.code, error.message, error_id)
+
+
+def error_answer(status: int, code: str, message: str, error_id: str = "") -> JSONResponse:
+    """Every error body has this one shape."""
+    body = {"code": code, "message": message, "id": error_id or _new_id()}
+    return JSONResponse(body, status)
+
+
+def _not_found() -> JSONResponse:
+    return error_answer(404, "not_found", "Not Found")
+
+
+def _new_id() -> str:
+    return secrets.token_hex(6)

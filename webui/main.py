@@ -1,0 +1,147 @@
+"""The web process: bind, serve until told to stop, keep its own board fresh."""
+
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.to_thread
+import pyarrow as pa
+import uvicorn
+from starlette.applications import Starlette
+
+from core.board import Board
+from core.clock import Clock, SystemClock
+from core.errors import SettingsError
+from core.log import Log
+from core.settings import Settings
+from storage.head import Watermarks
+from storage.paths import Paths
+from storage.view import Views
+from webui.app import Pages, make_app
+from webui.edge import own_names
+
+PUBLISH_S = 1
+STOP_S_MAX = 2  # for answers under way; then they are cut
+CONNECTIONS_MAX = 200
+
+log = Log("web")
+
+
+class StoreTape:
+    """The store as the pages see it; opened when first asked, since it may start after us."""
+
+    def __init__(self, paths: Paths, lake_url: str) -> None:
+        self._paths = paths
+        self._lake_url = lake_url
+        self._opened: Views | None = None
+        self._lock = threading.Lock()
+
+    def symbols(self) -> list[str]:
+        return self._views().view().symbols("trades")
+
+    def latest(self, symbol: str) -> pa.RecordBatch | None:
+        # From memory alone: looking into the lake for quiet symbols would cost a file each.
+        return self._views().hot.latest(symbol)
+
+    def watermarks(self, table: str) -> Watermarks:
+        return self._views().view().watermarks(table)
+
+    def _views(self) -> Views:
+        with self._lock:
+            if self._opened is None:
+                self._opened = Views(self._paths, self._lake_url)
+            return self._opened
+
+
+def run(
+    settings: Settings,
+    *,
+    on_ready: Callable[[int], None] = lambda port: None,
+    clock: Clock | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then return within three seconds.
+
+    `on_ready` is called once with the port when connections are taken. Raise SettingsError where
+    the address cannot be bound or the certificate cannot be read. Call it on the main thread.
+    """
+    clock = clock or SystemClock()
+    paths = Paths(settings.data_dir)
+    listener = _bind(settings.text("HOST"), settings.number("WEB_PORT"))
+    with listener:
+        port: int = listener.getsockname()[1]
+        board = Board("web", clock)
+
+        @asynccontextmanager
+        async def lifespan(app: Starlette) -> AsyncIterator[None]:
+            async with anyio.create_task_group() as house:
+                house.start_soon(_keep_fresh, board, paths)
+                on_ready(port)
+                log.info("web.opened", host=settings.text("HOST"), port=port)
+                yield
+                house.cancel_scope.cancel()
+
+        pages = Pages(paths.run, StoreTape(paths, settings.lake_url), clock)
+        app = make_app(pages, own_names(settings.text("HOST"), port), lifespan=lifespan)
+        _serve(app, listener, settings)
+    board.withdraw(paths.status("web"))
+    log.info("web.closed")
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        # Listening already: whoever comes before the loop runs waits instead of being refused.
+        return socket.create_server((host, port), family=family, backlog=CONNECTIONS_MAX)
+    except OSError as error:
+        raise SettingsError(
+            f"HOST={host!r} WEB_PORT={port}: cannot listen there: {error.strerror}",
+            hint="stop the other program, or set WEB_PORT; 0 picks a free one",
+        ) from error
+
+
+def _serve(app: Starlette, listener: socket.socket, settings: Settings) -> None:
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_graceful_shutdown=STOP_S_MAX,
+        ssl_certfile=settings.text("TLS_CERT") or None,
+        ssl_keyfile=settings.text("TLS_KEY") or None,
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(
+            f"TLS_CERT and TLS_KEY: expected a PEM certificate and its key: {error}",
+            hint="check both files and who may read them",
+        ) from error
+    server = uvicorn.Server(config)
+
+    def stop(number: int, frame: object) -> None:
+        server.should_exit = True
+
+    # uvicorn raises the signal it caught once more after stopping; it then finds these handlers
+    # and the process ends by returning, not by the signal.
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    server.run(sockets=[listener])
+
+
+async def _keep_fresh(board: Board, paths: Paths) -> None:
+    path = paths.status("web")
+    while True:
+        board.state("http", "ok", limit_s=3 * PUBLISH_S)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            await anyio.to_thread.run_sync(board.publish, path)
+        except OSError as error:
+            log.warning("board.write_failed", why=error.strerror)
+        await anyio.sleep(PUBLISH_S)
