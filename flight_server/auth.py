@@ -1,0 +1,263 @@
+"""Who is calling: the handshake, the headers, scopes, symbols and the rate of calls.
+
+The key itself is the token, whichever way it comes, and is looked up anew on every call; so a
+handshake of an hour ago is worth nothing once its key is revoked. pyarrow asks the handshake
+handler first and the middleware second; the handler passes everything on, the middleware decides.
+"""
+
+import base64
+import binascii
+import itertools
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+import pyarrow as pa
+from pyarrow import flight
+
+from core.clock import NS_PER_MS, NS_PER_S, NS_PER_US, Clock
+from core.errors import Forbidden, TooMuch, Unauthenticated
+from flight_server.audit import Audit, CallEntry
+from flight_server.edge import code_of, door, to_flight
+from flight_server.keys import Agent, KeyRing
+
+MIDDLEWARE: Final = "tickflight"
+METHOD_NAMES: Final = {
+    method: method.name.lower() for method in flight.FlightMethod.__members__.values()
+}
+KEY_BYTES_MAX: Final = 1_024
+
+_HANDSHAKE = flight.FlightMethod.HANDSHAKE
+_here = threading.local()
+
+
+class RateLimiter:
+    """A token bucket a key: `rate` calls a second, as many at once."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: dict[str, tuple[float, int]] = {}
+
+    def take(self, agent: Agent) -> None:
+        """Pay for one call; raise TooMuch where nothing is left."""
+        now_ns = self._clock.monotonic_ns()
+        burst = max(agent.rate, 1.0)
+        with self._lock:
+            left, seen_ns = self._buckets.get(agent.key_id, (burst, now_ns))
+            left = min(burst, left + (now_ns - seen_ns) * agent.rate / NS_PER_S)
+            is_paid = left >= 1.0
+            self._buckets[agent.key_id] = (left - 1.0 if is_paid else left, now_ns)
+        if not is_paid:
+            wait_ms = max(1, round((1.0 - left) / agent.rate * 1000))
+            raise TooMuch(
+                f"the key of {agent.name!r} may make {agent.rate:g} calls a second",
+                hint=f"ask again in {wait_ms} ms",
+            )
+
+
+class Call(flight.ServerMiddleware):  # type: ignore[misc]
+    """One call from its start to its end, and what is to be written down of it."""
+
+    __slots__ = (
+        "_book",
+        "_clock",
+        "_reply_key",
+        "_start_ns",
+        "agent",
+        "bytes",
+        "is_cancelled",
+        "key",
+        "method",
+        "number",
+        "outcome",
+        "peer",
+        "rows",
+        "ticket",
+    )
+
+    def __init__(self, book: "CallBook", method: str, agent: Agent | None, key: str) -> None:
+        self._book = book
+        self._clock = book.clock
+        self._start_ns = book.clock.now_ns()
+        self._reply_key = ""
+        self.number = next(book.numbers)
+        self.method = method
+        self.agent = agent
+        self.key = key
+        self.ticket = b""
+        self.rows = 0
+        self.bytes = 0
+        self.peer = ""
+        self.outcome: str | None = None
+        self.is_cancelled = False
+
+    def __repr__(self) -> str:
+        return f"Call({self.number}, {self.method}, {self.agent and self.agent.name})"
+
+    def give_back_key(self) -> None:
+        """Answer a Basic handshake with the header the client sends from now on."""
+        self._reply_key = self.key
+
+    def sending_headers(self) -> Mapping[str, str] | None:
+        return {"authorization": f"Bearer {self._reply_key}"} if self._reply_key else None
+
+    def call_completed(self, exception: BaseException | None) -> None:
+        end_ns = self._clock.now_ns()
+        outcome = self.outcome or code_of(exception)
+        self._book.active.pop(self.number, None)
+        self._book.audit.note(
+            CallEntry(
+                self._start_ns // NS_PER_US,
+                end_ns // NS_PER_US,
+                self.agent.name if self.agent else "",
+                self.method,
+                self.ticket,
+                self.rows,
+                self.bytes,
+                (end_ns - self._start_ns) / NS_PER_MS,
+                outcome,
+                self.peer,
+            )
+        )
+
+
+class CallBook:
+    """What all calls share: the keys, the rates, the audit, and which calls are running."""
+
+    def __init__(self, ring: KeyRing, audit: Audit, *, clock: Clock) -> None:
+        self.ring = ring
+        self.audit = audit
+        self.clock = clock
+        self.rates = RateLimiter(clock)
+        self.numbers = itertools.count(1)
+        self.active: dict[int, Call] = {}
+
+    def admit(self, key: str) -> Agent:
+        """The agent of a key, once its rate allows one more call."""
+        agent = self.ring.agent(key)
+        self.rates.take(agent)
+        return agent
+
+
+class CallMiddleware(flight.ServerMiddlewareFactory):  # type: ignore[misc]
+    """Opens a `Call` for every call that may go on."""
+
+    def __init__(self, book: CallBook) -> None:
+        self._book = book
+
+    def start_call(self, info: flight.CallInfo, headers: Mapping[str, Sequence[str]]) -> Call:
+        book = self._book
+        method = METHOD_NAMES.get(info.method, "unknown")
+        try:
+            key = key_in(headers)
+            if info.method == _HANDSHAKE:
+                return self._start_handshake(key)
+            return Call(book, method, book.admit(key), key)
+        except BaseException as error:  # noqa: BLE001  pyarrow would send its traceback
+            refused = to_flight(error)
+            Call(book, method, None, "").call_completed(refused)
+            raise refused from None
+
+    def _start_handshake(self, key: str) -> Call:
+        """With a header the key is judged here, without one by the handler's `authenticate`."""
+        call = Call(self._book, "handshake", self._book.admit(key) if key else None, key)
+        if key:
+            call.give_back_key()
+        _here.call = call
+        return call
+
+
+class HandshakeHandler(flight.ServerAuthHandler):  # type: ignore[misc]
+    """`client.authenticate(handler)`: the key as the handler's bytes, given back as the token."""
+
+    def __init__(self, book: CallBook) -> None:
+        self._book = book
+
+    @door
+    def authenticate(
+        self, outgoing: flight.ServerAuthSender, incoming: flight.ServerAuthReader
+    ) -> None:
+        call: Call | None = getattr(_here, "call", None)
+        _here.call = None
+        if call is not None and call.key:
+            # A Basic handshake has no payload; its header was judged already.
+            with suppress(pa.ArrowException, StopIteration):
+                incoming.read()
+            return
+        try:
+            raw = bytes(incoming.read())
+        except (pa.ArrowException, StopIteration):
+            raw = b""
+        if len(raw) > KEY_BYTES_MAX:
+            raise Unauthenticated(
+                f"expected the key as the handshake's bytes, found {len(raw)} bytes",
+                hint="send the key alone",
+            )
+        agent = self._book.admit(raw.decode("utf-8", "replace").strip())
+        if call is not None:
+            call.agent = agent
+        outgoing.write(raw.strip())
+
+    def is_valid(self, token: bytes) -> bytes:
+        # Judged by the middleware, which every call passes and which also sees the other headers.
+        return b""
+
+
+def key_in(headers: Mapping[str, Sequence[str]]) -> str:
+    """The key a call carries, wherever it is; empty where there is none."""
+    values = headers.get("authorization")
+    if values:
+        return _key_in_authorization(values[0])
+    values = headers.get("x-api-key")
+    if values:
+        return values[0].strip()
+    tokens: Sequence[str | bytes] | None = headers.get("auth-token-bin")
+    if tokens:
+        token = tokens[0]
+        return token.decode("utf-8", "replace") if isinstance(token, bytes) else token
+    return ""
+
+
+def check_scope(agent: Agent, scope: str) -> None:
+    """Raise Forbidden where the key lacks a scope."""
+    if scope not in agent.scopes:
+        raise Forbidden(
+            f"the key of {agent.name!r} lacks the scope {scope}, "
+            f"it has {', '.join(sorted(agent.scopes))}",
+            hint=f"ask the operator for a key made with --scope {scope}",
+        )
+
+
+def check_symbols(agent: Agent, symbols: Sequence[str]) -> None:
+    """Raise Forbidden where the key does not allow one of the symbols."""
+    if agent.symbols is None:
+        return
+    refused = [symbol for symbol in symbols if symbol not in agent.symbols]
+    if refused:
+        raise Forbidden(
+            f"the key of {agent.name!r} does not allow {', '.join(refused)}, "
+            f"it allows {', '.join(sorted(agent.symbols))}",
+            hint="ask for those, or ask the operator for another key",
+        )
+
+
+def _key_in_authorization(value: str) -> str:
+    scheme, _, rest = value.strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return rest.strip()
+    if scheme.lower() == "basic":
+        try:
+            padded = rest.strip() + "=" * (-len(rest.strip()) % 4)
+            pair = base64.b64decode(padded, altchars=None, validate=True).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise Unauthenticated(
+                "the Basic header is not base64 of user:password",
+                hint="give any user and the key as password",
+            ) from None
+        return pair.partition(":")[2]
+    raise Unauthenticated(
+        f"expected authorization Bearer or Basic, found {scheme[:20]!r}",
+        hint="send the header `authorization: Bearer KEY`",
+    )
