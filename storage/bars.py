@@ -1,0 +1,185 @@
+"""Keeps the bars tables in step with sealed trades.
+
+Every (symbol, hour) that a seal touched is computed anew from all its sealed trades and replaces
+the hour's older bars in one commit. What is touched follows from the two manifests alone: trades
+sealed further than the bars say. So a seal, a retry and a start after a crash are the same thing.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from core.clock import DAY_US, HOUR_US, US_PER_S, Clock
+from core.log import Log
+from core.schema import TRADES
+from storage.manifest import Manifest, Partition, Snapshot
+from storage.partition import (
+    DAY,
+    Draft,
+    Step,
+    no_step,
+    read_groups,
+    read_near,
+    read_proven,
+    read_range,
+    whole,
+    write_partition,
+)
+from storage.rollup import (
+    TRADE_COLUMNS,
+    WIDTHS_US,
+    Revisions,
+    bars_of,
+    identities,
+    merge,
+    revisions_of,
+)
+
+log = Log("lake")
+
+
+@dataclass
+class _Swap:
+    """What one commit to a bars table will do."""
+
+    added: list[Partition] = field(default_factory=list)
+    removed: list[Partition] = field(default_factory=list)
+    sealed: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The hours of one symbol and day whose bars are replaced."""
+
+    symbol: str
+    day: int
+    hours: list[int]
+    hi: int
+
+
+def catch_up(
+    trades: Manifest, bars: Mapping[str, Manifest], clock: Clock, step: Step = no_step
+) -> None:
+    """Recompute bars of every hour whose trades were sealed since; the caller has the lock."""
+    snapshot = trades.refresh()
+    known = {name: manifest.refresh().sealed_seq for name, manifest in bars.items()}
+    swaps = {name: _Swap() for name in bars}
+    for symbol, hi in snapshot.sealed_seq.items():
+        behind = [name for name in bars if known[name].get(symbol, 0) < hi]
+        since = min((known[name].get(symbol, 0) for name in behind), default=hi)
+        for day, hours in _touched(snapshot, symbol, since).items():
+            part = _Part(symbol, day, hours, hi)
+            seconds = _bars_of_hours(snapshot, part)
+            for name in behind:
+                news = merge(seconds, width_us=WIDTHS_US[name])
+                _replace(bars[name], part, news, swaps[name], clock, step)
+                swaps[name].sealed[symbol] = hi
+    for name, swap in swaps.items():
+        if swap.sealed:
+            step("bars_commit")
+            bars[name].commit(swap.added, swap.removed, swap.sealed, now_ns=clock.now_ns())
+            step("bars_committed")
+            log.info("bars.replaced", table=name, files=len(swap.added), old=len(swap.removed))
+
+
+def _bars_of_hours(snapshot: Snapshot, part: _Part) -> pa.Table:
+    """One-second bars of all sealed trades of some hours."""
+    made = [bars_of(_no_trades(), US_PER_S)]
+    for hour in part.hours:
+        living = snapshot.pruned(symbols=[part.symbol], start_us=hour, end_us=hour + HOUR_US)
+        if living:
+            since = min(partition.first_seq for partition in living) - 1
+            revisions = _revisions(snapshot.pruned(symbols=[part.symbol]), since)
+            rows = [read_range(p, TRADE_COLUMNS, hour, hour + HOUR_US) for p in living]
+            made.append(bars_of(pa.concat_tables(rows), US_PER_S, revisions))
+    return merge(*made)
+
+
+def _no_trades() -> pa.Table:
+    return TRADES.plain_schema.empty_table().select(list(TRADE_COLUMNS))
+
+
+def _replace(
+    manifest: Manifest, part: _Part, news: pa.Table, swap: _Swap, clock: Clock, step: Step
+) -> None:
+    """Write bars of some hours of a day; what a day's file holds of other hours is carried over."""
+    snapshot = manifest.snapshot()
+    old = {
+        partition.path: partition
+        for hour in part.hours
+        for partition in snapshot.pruned(
+            symbols=[part.symbol], start_us=hour, end_us=hour + HOUR_US
+        )
+    }
+    swap.removed += old.values()
+    news = news.drop_columns(["symbol"])
+    carried = _outside(old.values(), part.hours, news.schema)
+    rows = pa.concat_tables([carried, news]).sort_by("ts_event")
+    hours = whole(rows, "ts_event") // HOUR_US
+    labels = [DAY] if carried.num_rows else sorted({f"{hour % 24:02d}" for hour in hours.tolist()})
+    for label in labels:
+        mine = rows if label == DAY else rows.filter(pa.array(hours % 24 == int(label)))
+        draft = Draft(
+            symbol=part.symbol,
+            date=str(np.datetime64(part.day, "D")),
+            label=label,
+            first_seq=int(whole(mine, "first_seq").min()),
+            last_seq=part.hi,
+            rows_max=mine.num_rows,
+        )
+        now_us = clock.now_ns() // 1_000
+        swap.added.append(write_partition(manifest, draft, [mine], now_us=now_us, step=step))
+
+
+def _outside(old: Iterable[Partition], hours: list[int], schema: pa.Schema) -> pa.Table:
+    """Rows of older files that lie in none of some hours."""
+    kept = [schema.empty_table()]
+    for partition in old:
+        for batch in read_proven(partition.path):
+            is_other = ~np.isin(whole(batch, "ts_event") // HOUR_US * HOUR_US, hours)
+            rows = pa.Table.from_batches([batch]).filter(pa.array(is_other))
+            kept.append(rows.select(schema.names).cast(schema))
+    return pa.concat_tables(kept)
+
+
+def _touched(snapshot: Snapshot, symbol: str, since: int) -> dict[int, list[int]]:
+    """Hours (microseconds) by day whose bars do not yet know rows sealed after `since`."""
+    living = snapshot.pruned(symbols=[symbol])
+    news = [partition for partition in living if partition.last_seq > since]
+    hours: set[int] = set()
+    for partition in news:
+        hours |= set(range(partition.min_ts_us // HOUR_US, partition.max_ts_us // HOUR_US + 1))
+    hours |= _revised_hours(living, _revisions(news, since))
+    days: dict[int, list[int]] = {}
+    for hour in sorted(hours):
+        days.setdefault(hour * HOUR_US // DAY_US, []).append(hour * HOUR_US)
+    return days
+
+
+def _revisions(partitions: list[Partition], since: int) -> Revisions:
+    """Corrections and cancels with a seq after `since`."""
+    found: Revisions = {}
+    for partition in partitions:
+        if partition.has_revisions and partition.last_seq > since:
+            for batch in read_groups(partition.path, ("seq", "source", "source_seq", "kind")):
+                rows = pa.Table.from_batches([batch])
+                newer = revisions_of(rows.filter(pc.greater(rows["seq"], since)))
+                found |= {key: max(seq, found.get(key, 0)) for key, seq in newer.items()}
+    return found
+
+
+def _revised_hours(partitions: list[Partition], revisions: Revisions) -> set[int]:
+    """Hours with rows that revisions may speak of."""
+    if not revisions:
+        return set()
+    numbers = identities(revisions)
+    bounds = int(numbers[0]), int(numbers[-1])
+    hours: set[int] = set()
+    for partition in partitions:
+        rows = read_near(partition, ("ts_event", "source_seq"), "source_seq", bounds)
+        hits = np.isin(whole(rows, "source_seq"), numbers)
+        hours |= set((whole(rows, "ts_event")[hits] // HOUR_US).tolist())
+    return hours

@@ -1,0 +1,265 @@
+"""One partition: written aside, synced, renamed, read back and compared; later read again.
+
+Nothing here lists a file; a partition that is not in the manifest does not exist.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from core.errors import PartitionCorrupt, SealFailed
+from core.schema import Table
+from storage.digest import FOOTER_KEY, Blank, Digest, parse_digest, stamp
+from storage.duck import write_parquet
+from storage.manifest import Manifest, Partition, seq_columns
+
+GROUP_ROWS = 122_880
+NESTED_GROUP_ROWS = 8_192  # ladders are kilobytes a row
+SCRATCH = "_scratch"
+DAY = "day"  # the label of a file that holds a whole day; others are labelled by their hour
+
+Step = Callable[[str], None]  # told before each step; a test stops the seal by raising
+
+
+def no_step(name: str) -> None:
+    """Go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A partition to be: where it goes, and what its name says."""
+
+    symbol: str
+    date: str
+    label: str
+    first_seq: int
+    last_seq: int
+    rows_max: int
+
+
+@dataclass
+class _Bounds:
+    """What a manifest tells of a file, gathered batch by batch."""
+
+    table: Table
+    min_ts_us: int = 1 << 62
+    max_ts_us: int = -(1 << 62)
+    first_seq: int = 1 << 62
+    last_seq: int = 0
+    max_recv_us: int = 0
+    has_revisions: bool = False
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        first, last = seq_columns(self.table)
+        ts = whole(batch, "ts_event")
+        assert not np.any(ts[1:] < ts[:-1]), "partitions are in time order"
+        assert not len(ts) or self.max_ts_us <= ts[0], "partitions are in time order"
+        self.min_ts_us = min(self.min_ts_us, int(ts[0]))
+        self.max_ts_us = max(self.max_ts_us, int(ts[-1]))
+        self.first_seq = min(self.first_seq, int(whole(batch, first).min()))
+        self.last_seq = max(self.last_seq, int(whole(batch, last).max()))
+        if "ts_recv" in batch.schema.names:
+            self.max_recv_us = max(self.max_recv_us, int(whole(batch, "ts_recv").max()))
+        if "kind" in batch.schema.names:
+            self.has_revisions |= pc.unique(batch.column("kind")).to_pylist() != ["new"]
+
+
+def whole(rows: pa.RecordBatch | pa.Table, name: str) -> NDArray[np.int64]:
+    """A column of whole numbers or times as int64, times in microseconds."""
+    column = rows.column(name)
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    values: NDArray[np.int64] = column.to_numpy().astype(np.int64, copy=False)
+    return values
+
+
+def group_rows(table: Table) -> int:
+    """Rows in one row group of a table."""
+    is_nested = any(pa.types.is_nested(column.type) for column in table.columns)
+    return NESTED_GROUP_ROWS if is_nested else GROUP_ROWS
+
+
+def in_groups(tables: Iterable[pa.Table], size: int) -> Iterator[pa.RecordBatch]:
+    """Cut a stream of tables into batches of exactly `size` rows, the last one shorter."""
+    waiting: list[pa.Table] = []
+    count = 0
+    for table in tables:
+        waiting.append(table)
+        count += table.num_rows
+        if count >= size:
+            rows = _joined(waiting)
+            full = count - count % size
+            yield from rows.slice(0, full).to_batches(max_chunksize=size)
+            waiting, count = [rows.slice(full)], count - full
+    if count:
+        yield from _joined(waiting).to_batches(max_chunksize=size)
+
+
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+
+
+def write_partition(
+    manifest: Manifest, draft: Draft, rows: Iterable[pa.Table], *, now_us: int, step: Step = no_step
+) -> Partition:
+    """Write sorted rows (without the partition columns) and prove them; raise SealFailed."""
+    table, url = manifest.table, manifest.url
+    name = f"{draft.label}-{draft.first_seq:012d}-{draft.last_seq:012d}.parquet"
+    folder = manifest.folder(draft.symbol, draft.date)
+    final = Path(url, folder, name)
+    assert str(final) not in manifest.snapshot().paths, f"{final} is alive and never overwritten"
+    bounds = _Bounds(table)
+    digest = Digest(group_rows(table))
+    try:
+        scratch = _make_folder(Path(url), SCRATCH) / f"{name}.new"
+        step("write")
+        _write(rows, draft, scratch, digest, bounds)
+        step("sync")
+        sync(scratch)
+        step("make_folder")
+        _make_folder(Path(url), folder)
+        step("rename")
+        scratch.replace(final)
+        step("sync_folder")
+        sync(final.parent)
+        step("read_back")
+        _prove(final, digest, bounds)
+    except (OSError, pa.ArrowException) as error:
+        raise SealFailed(f"cannot seal {final}: {error}", hint="the rows stay hot") from error
+    return Partition(
+        table=table.name,
+        symbol=draft.symbol,
+        date=draft.date,
+        path=str(final),
+        rows=digest.rows,
+        bytes=final.stat().st_size,
+        first_seq=bounds.first_seq,
+        last_seq=bounds.last_seq,
+        min_ts_us=bounds.min_ts_us,
+        max_ts_us=bounds.max_ts_us,
+        max_recv_us=bounds.max_recv_us or now_us,
+        has_revisions=bounds.has_revisions,
+    )
+
+
+def _write(
+    rows: Iterable[pa.Table], draft: Draft, path: Path, digest: Digest, bounds: _Bounds
+) -> None:
+    groups = in_groups(rows, digest.group_rows)
+    head = next(groups)
+
+    def counted() -> Iterator[pa.RecordBatch]:
+        batch: pa.RecordBatch | None = head
+        while batch is not None:
+            digest.add(batch)
+            bounds.add(batch)
+            yield batch
+            batch = next(groups, None)
+
+    blank = Blank(tuple(head.schema.names), digest.group_rows, draft.rows_max)
+    write_parquet(
+        counted(),
+        head.schema,
+        path,
+        group_rows=digest.group_rows,
+        footer=(FOOTER_KEY, blank.text()),
+    )
+    stamp(path, blank, digest)
+
+
+def _prove(path: Path, digest: Digest, bounds: _Bounds) -> None:
+    found_digest, found = Digest(digest.group_rows), _Bounds(bounds.table)
+    for batch in read_groups(path):
+        found_digest.add(batch)
+        found.add(batch)
+    if found_digest != digest or found != bounds:
+        raise SealFailed(
+            f"{path} reads back as {found_digest.rows} rows, {found}; "
+            f"expected {digest.rows} rows, {bounds}",
+            hint="the rows stay hot; check the disk, the seal is tried again",
+        )
+
+
+def read_groups(path: Path | str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Row groups of a file in order, unproven."""
+    with pq.ParquetFile(path) as source:
+        for number in range(source.num_row_groups):
+            rows = source.read_row_group(number, columns=columns, use_threads=False)
+            yield from rows.combine_chunks().to_batches()
+
+
+def read_proven(path: Path | str, only: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
+    """Row groups of a file that match its digest; raise PartitionCorrupt where one does not."""
+    try:
+        with pq.ParquetFile(path) as source:
+            digest = parse_digest(source.metadata.metadata, source.metadata.num_rows)
+            for number in range(source.num_row_groups) if only is None else only:
+                rows = source.read_row_group(number, use_threads=False).combine_chunks()
+                found = Digest(digest.group_rows)
+                for batch in rows.to_batches():
+                    found.add(batch)
+                expected = digest.group(number)
+                if found.group(0) != expected:
+                    bad = sorted(n for n, crc in found.group(0).items() if crc != expected.get(n))
+                    raise PartitionCorrupt(f"{path}, row group {number}: {bad} differ from digest")
+                yield from rows.to_batches()
+    except (OSError, pa.ArrowException) as error:
+        raise PartitionCorrupt(f"{path} cannot be decoded: {error}") from error
+
+
+def read_range(
+    partition: Partition, columns: Sequence[str], start_us: int, end_us: int
+) -> pa.Table:
+    """Columns (`ts_event` among them) of the rows in [start, end)."""
+    rows = read_near(partition, columns, "ts_event", (start_us, end_us - 1))
+    first, last = np.searchsorted(whole(rows, "ts_event"), [start_us, end_us])
+    return rows.slice(first, last - first)
+
+
+def read_near(
+    partition: Partition, columns: Sequence[str], by: str, bounds: tuple[int, int]
+) -> pa.Table:
+    """Columns of the row groups whose values of `by` may lie within inclusive bounds."""
+    taken: list[pa.Table] = []
+    with pq.ParquetFile(partition.path) as source:
+        at = source.schema_arrow.names.index(by)
+        taken.append(source.schema_arrow.empty_table().select(list(columns)))
+        for number in range(source.num_row_groups):
+            told = source.metadata.row_group(number).column(at).statistics
+            if told is not None and told.has_min_max:
+                low, high = (_int(value) for value in (told.min, told.max))
+                if high < bounds[0] or low > bounds[1]:
+                    continue
+            taken.append(source.read_row_group(number, columns=list(columns), use_threads=False))
+    return pa.concat_tables(taken)
+
+
+def _int(value: object) -> int:
+    return value if isinstance(value, int) else int(np.datetime64(value, "us").astype(int))  # type: ignore[call-overload]
+
+
+def sync(path: Path) -> None:
+    """Return when a file, or a folder's entries, survive a power cut."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _make_folder(root: Path, relative: str) -> Path:
+    folder = root
+    root.mkdir(parents=True, exist_ok=True)
+    for name in relative.split("/"):
+        parent, folder = folder, folder / name
+        if not folder.is_dir():
+            folder.mkdir(exist_ok=True)
+            sync(parent)
+    return folder
