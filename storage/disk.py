@@ -43,8 +43,11 @@ class Disk(Protocol):
     def boot_id(self) -> str:
         """Changes whenever the machine starts: unsynced pages of an earlier boot are gone."""
 
-    def create(self, path: Path, size_bytes: int) -> Mapping:
-        """Make a file of zeros with all its room reserved; raise DiskFull."""
+    def create(self, path: Path, size_bytes: int, head: bytes) -> Mapping:
+        """Make a file, whole or not at all: `head`, then zeros, all room reserved.
+
+        Raise DiskFull.
+        """
 
     def map(self, path: Path) -> Mapping:
         """Map an existing file for writing."""
@@ -130,11 +133,12 @@ class OsDisk:
         path = Path("/proc/sys/kernel/random/boot_id")
         return path.read_text().strip() if path.exists() else ""
 
-    def create(self, path: Path, size_bytes: int) -> Mapping:
+    def create(self, path: Path, size_bytes: int, head: bytes) -> Mapping:
         scratch = path.with_suffix(".new")
         fd = os.open(scratch, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
             os.posix_fallocate(fd, 0, size_bytes)
+            os.pwrite(fd, head, 0)
             os.fsync(fd)
         except OSError as error:
             os.unlink(scratch)

@@ -15,7 +15,7 @@ from core.errors import WalCorrupt
 from core.log import Log
 from storage.disk import Disk
 from storage.head import Head, Word
-from storage.layout import BLOCK_ROWS, Layout, layout_of
+from storage.layout import Layout, layout_of
 from storage.paths import Paths
 from storage.segment import Block, Commit, Segment, flip_bits
 from storage.words import Words
@@ -55,9 +55,17 @@ class Recovered:
 class FastTable:
     """Appends to and commits the segments of one table."""
 
-    def __init__(self, paths: Paths, table: str, *, words: Words, disk: Disk) -> None:
+    def __init__(
+        self,
+        paths: Paths,
+        table: str,
+        *,
+        words: Words,
+        disk: Disk,
+        layout: Layout | None = None,
+    ) -> None:
         self.table = table
-        self.layout: Layout = layout_of(table)
+        self.layout = layout or layout_of(table)
         self._paths = paths
         self._words = words
         self._disk = disk
@@ -85,7 +93,7 @@ class FastTable:
             done = 0
             while done < batch.rows:
                 lane = self._lane(symbol_code)
-                rows = min(BLOCK_ROWS - lane.rows, batch.rows - done)
+                rows = min(self.layout.block_rows - lane.rows, batch.rows - done)
                 self._write(lane, columns, slice(done, done + rows))
                 self._publish(symbol_code, lane, rows)
                 done += rows
@@ -168,7 +176,7 @@ class FastTable:
 
     def _lane(self, symbol_code: int) -> Lane:
         lane = self._lanes.get(symbol_code)
-        if lane is not None and lane.rows < BLOCK_ROWS:
+        if lane is not None and lane.rows < self.layout.block_rows:
             return lane
         latest_ns = lane.latest_ns if lane is not None else -(2**62)
         number = self._segment.add_block(symbol_code) if self._segment is not None else None
@@ -195,7 +203,7 @@ class FastTable:
             self._retired.append(self._segment)
         self._segment = fresh
         for lane in self._lanes.values():
-            lane.rows = BLOCK_ROWS  # every symbol takes a block of the new segment
+            lane.rows = self.layout.block_rows  # every symbol takes a block of the new segment
         self.head.words[Word.LAST_SEGMENT] = fresh.number
         log.info("segment.opened", table=self.table, number=fresh.number, seq=self.next_seq)
 
@@ -340,7 +348,9 @@ class FastTable:
             damaged = segment.damaged_blocks(commit)
             if not damaged:
                 return commit
-            if not may_cut or place == len(commits) - 1:
+            # The very first commit may be torn as well; any other has a synced one before it.
+            is_older = place == len(commits) - 1 and commits[0].number > 1
+            if not may_cut or is_older:
                 raise self._corrupt(segment, commit, damaged)
         return None
 
@@ -371,7 +381,7 @@ class FastTable:
             lane.latest_ns = before.latest_ns if before else lane.latest_ns
             if lane.rows:
                 self._note_latest(code, lane, 0)
-            lane.rows = BLOCK_ROWS
+            lane.rows = self.layout.block_rows
             self._lanes[code] = lane
         self._segment = None
 

@@ -61,17 +61,19 @@ class Physical:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The stored columns of one table and the size of its blocks."""
+    """The stored columns of one table, and how many rows and blocks a segment has."""
 
     table: Table
     columns: tuple[Physical, ...]
     block_bytes: int
     schema_id: int
+    block_rows: int
+    blocks_max: int
 
     @property
     def segment_bytes(self) -> int:
         """Size of a segment with every block in place."""
-        return self.block_start(BLOCKS_MAX)
+        return self.block_start(self.blocks_max)
 
     def block_start(self, block: int) -> int:
         """Offset of a block in the file."""
@@ -79,8 +81,12 @@ class Layout:
 
 
 @lru_cache
-def layout_of(table_name: str) -> Layout:
+def layout_of(
+    table_name: str, block_rows: int = BLOCK_ROWS, blocks_max: int = BLOCKS_MAX
+) -> Layout:
     """The layout of a fast table; every reader and writer computes the same one."""
+    assert block_rows % 64 == 0, block_rows
+    assert blocks_max <= BLOCKS_MAX, blocks_max
     table = TABLES[table_name]
     assert table.is_fast, table_name
     columns = []
@@ -90,7 +96,7 @@ def layout_of(table_name: str) -> Layout:
             continue
         is_flag = pa.types.is_boolean(column.type)
         dtype = _stored_dtype(column.type)
-        values_bytes = _aligned(BLOCK_ROWS * dtype.itemsize)
+        values_bytes = _aligned(block_rows * dtype.itemsize)
         has_bitmap = is_flag or column.nullable
         default: float | int = 0
         if column.name in TRUE_BY_DEFAULT:
@@ -109,12 +115,14 @@ def layout_of(table_name: str) -> Layout:
                 default,
             )
         )
-        offset += values_bytes + (_aligned(BLOCK_ROWS // 8) if has_bitmap else 0)
+        offset += values_bytes + (_aligned(block_rows // 8) if has_bitmap else 0)
     block_bytes = -(-offset // PAGE) * PAGE
-    shape = f"{VERSION}:{BLOCK_ROWS}:{BLOCKS_MAX}:" + ",".join(
+    shape = f"{VERSION}:{block_rows}:{blocks_max}:" + ",".join(
         f"{c.name}={c.arrow}@{c.offset}" for c in columns
     )
-    return Layout(table, tuple(columns), block_bytes, zlib.crc32(shape.encode()))
+    return Layout(
+        table, tuple(columns), block_bytes, zlib.crc32(shape.encode()), block_rows, blocks_max
+    )
 
 
 def _stored_dtype(arrow: pa.DataType) -> np.dtype[np.generic]:

@@ -17,7 +17,6 @@ from core.schema import TABLES
 from storage.disk import OsDisk
 from storage.head import Head, Word
 from storage.layout import (
-    BLOCK_ROWS,
     BLOCKS_MAX,
     PAGE,
     TABLE_LINE,
@@ -64,10 +63,11 @@ class MappedBlock:
         self.number = number
         self.symbol_code = symbol_code
         layout = segment.layout
+        self._block_rows = layout.block_rows
         start = layout.block_start(number)
         self.values: dict[str, NDArray[np.generic]] = {
             column.name: np.frombuffer(
-                segment.buffer, column.dtype, BLOCK_ROWS, start + column.offset
+                segment.buffer, column.dtype, layout.block_rows, start + column.offset
             )
             for column in layout.columns
         }
@@ -135,21 +135,22 @@ class MappedBlock:
         return _dictionary(codes, words.array("symbol"))
 
     def _array(self, column: Physical, words: Words) -> pa.Array:
-        start = self._start + column.offset
-        size = BLOCK_ROWS * column.dtype.itemsize
-        data = self.segment.arrow.slice(start, size)
+        rows, start = self._block_rows, self._start + column.offset
+        data = self.segment.arrow.slice(start, rows * column.dtype.itemsize)
         bitmap = None
         if column.bitmap_offset is not None:
-            bitmap = self.segment.arrow.slice(self._start + column.bitmap_offset, BLOCK_ROWS // 8)
+            bitmap = self.segment.arrow.slice(
+                self._start + column.bitmap_offset, self._block_rows // 8
+            )
         if pa.types.is_dictionary(column.arrow):
             return _dictionary(data, words.array(column.name))
         if column.is_flag:
-            return pa.Array.from_buffers(pa.bool_(), BLOCK_ROWS, [None, bitmap], 0)
-        return pa.Array.from_buffers(column.arrow, BLOCK_ROWS, [bitmap, data], -1 if bitmap else 0)
+            return pa.Array.from_buffers(pa.bool_(), rows, [None, bitmap], 0)
+        return pa.Array.from_buffers(column.arrow, rows, [bitmap, data], -1 if bitmap else 0)
 
 
 def _dictionary(codes: pa.Buffer, words: pa.StringArray) -> pa.DictionaryArray:
-    indices = pa.Array.from_buffers(pa.int16(), BLOCK_ROWS, [None, codes], 0)
+    indices = pa.Array.from_buffers(pa.int16(), codes.size // 2, [None, codes], 0)
     return pa.DictionaryArray.from_arrays(indices, words, safe=False)
 
 
@@ -187,7 +188,7 @@ class MappedSegment:
     def symbol_codes(self, code: int) -> pa.Buffer:
         """A block's worth of one symbol code; shared by the blocks of the segment."""
         if code not in self._codes:
-            self._codes[code] = pa.py_buffer(np.full(BLOCK_ROWS, code, np.int16))
+            self._codes[code] = pa.py_buffer(np.full(self.layout.block_rows, code, np.int16))
         return self._codes[code]
 
 

@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from core.errors import WalCorrupt
 from storage.disk import Disk, Mapping
 from storage.layout import (
-    BLOCK_ROWS,
     BLOCKS_MAX,
     MAGIC,
     PAGE,
@@ -61,12 +60,12 @@ class Block:
         self.bitmaps: list[NDArray[np.uint8] | None] = []
         for column in layout.columns:
             self.values.append(
-                np.frombuffer(buffer, column.dtype, BLOCK_ROWS, start + column.offset)
+                np.frombuffer(buffer, column.dtype, layout.block_rows, start + column.offset)
             )
             bitmap = None
             if column.bitmap_offset is not None:
                 bitmap = np.frombuffer(
-                    buffer, np.uint8, BLOCK_ROWS // 8, start + column.bitmap_offset
+                    buffer, np.uint8, layout.block_rows // 8, start + column.bitmap_offset
                 )
             self.bitmaps.append(bitmap)
 
@@ -135,13 +134,10 @@ class Segment:
         cls, disk: Disk, path: Path, layout: Layout, *, number: int, first_seq: int
     ) -> "Segment":
         """Make a segment with all its room reserved; raise DiskFull."""
-        mapping = disk.create(path, layout.segment_bytes)
         identity = IDENTITY.pack(MAGIC, VERSION, layout.schema_id, number, first_seq)
-        sealed = identity + struct.pack("<I", crc32c(identity))
-        mapping.buffer[: len(sealed)] = sealed
-        segment = cls(layout, mapping, number, first_seq)
+        head = identity + struct.pack("<I", crc32c(identity))
+        segment = cls(layout, disk.create(path, layout.segment_bytes, head), number, first_seq)
         segment.mark_boot(disk.boot_id())
-        mapping.sync()
         return segment
 
     @classmethod
@@ -177,7 +173,7 @@ class Segment:
     def add_block(self, symbol_code: int) -> int | None:
         """Give the next free block to a symbol; None when the segment is full."""
         number = self.blocks_used
-        if number == BLOCKS_MAX:
+        if number == self.layout.blocks_max:
             return None
         block = self.block(number)
         block.clear_bitmaps(self.layout)
@@ -220,6 +216,7 @@ class Segment:
             used = int(slot[2])
             tables = slot[4:].reshape(3, BLOCKS_MAX)[:, :used].copy()
             found.append(Commit(int(slot[0]), int(slot[1]), *tables))
+            self._commit_number = max(self._commit_number, int(slot[0]))
         return sorted(found, key=lambda commit: -commit.number)
 
     def damaged_blocks(self, commit: Commit) -> list[int]:

@@ -78,7 +78,7 @@ class View:
     ) -> tuple[int, int]:
         """Upper bound of (rows, bytes) a scan would give, without reading any."""
         parts = self._parts(table, symbol, Range(start_us, end_us))
-        rows = sum(part.rows for part in parts)
+        rows = int(sum(part.rows for part in parts))
         return rows, rows * _row_bytes(table)
 
     def _parts(self, table: str, symbol: str, wanted: Range) -> "list[ColdPart | HotPart]":
@@ -190,7 +190,7 @@ def _chunks(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 def _row_bytes(table: str) -> int:
     fixed = [f.type.bit_width for f in TABLES[table].schema if pa.types.is_primitive(f.type)]
     others = len(TABLES[table].schema) - len(fixed)
-    return sum(fixed) // 8 + 2 * others
+    return int(sum(fixed)) // 8 + 2 * others
 
 
 class Manifests:
