@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.clock import DAY_US, HOUR_US, US_PER_S, Clock
+from core.errors import PartitionCorrupt
 from core.log import Log
 from core.schema import TRADES
 from storage.manifest import Manifest, Partition, Snapshot
@@ -21,7 +22,6 @@ from storage.partition import (
     Draft,
     Step,
     no_step,
-    read_groups,
     read_near,
     read_proven,
     read_range,
@@ -40,6 +40,8 @@ from storage.rollup import (
 
 log = Log("lake")
 
+REVISION_COLUMNS = ("seq", "source", "source_seq", "kind")
+
 
 @dataclass
 class _Swap:
@@ -48,6 +50,12 @@ class _Swap:
     added: list[Partition] = field(default_factory=list)
     removed: list[Partition] = field(default_factory=list)
     sealed: dict[str, int] = field(default_factory=dict)
+
+    def take(self, other: "_Swap") -> None:
+        """Do what another would do, too."""
+        self.added += other.added
+        self.removed += other.removed
+        self.sealed |= other.sealed
 
 
 @dataclass(frozen=True)
@@ -68,21 +76,40 @@ def catch_up(
     known = {name: manifest.refresh().sealed_seq for name, manifest in bars.items()}
     swaps = {name: _Swap() for name in bars}
     for symbol, hi in snapshot.sealed_seq.items():
-        behind = [name for name in bars if known[name].get(symbol, 0) < hi]
+        behind = {name: m for name, m in bars.items() if known[name].get(symbol, 0) < hi}
         since = min((known[name].get(symbol, 0) for name in behind), default=hi)
-        for day, hours in _touched(snapshot, symbol, since).items():
-            part = _Part(symbol, day, hours, hi)
-            seconds = _bars_of_hours(snapshot, part)
-            for name in behind:
-                news = merge(seconds, width_us=WIDTHS_US[name])
-                _replace(bars[name], part, news, swaps[name], clock, step)
-                swaps[name].sealed[symbol] = hi
+        try:
+            for name, swap in _swaps(snapshot, (symbol, since), behind, clock, step).items():
+                swaps[name].take(swap)
+        except PartitionCorrupt as error:
+            log.error("bars.left_behind", symbol=symbol, error=error)
     for name, swap in swaps.items():
         if swap.sealed:
             step("bars_commit")
             bars[name].commit(swap.added, swap.removed, swap.sealed, now_ns=clock.now_ns())
             step("bars_committed")
             log.info("bars.replaced", table=name, files=len(swap.added), old=len(swap.removed))
+
+
+def _swaps(
+    snapshot: Snapshot,
+    whom: tuple[str, int],
+    behind: Mapping[str, Manifest],
+    clock: Clock,
+    step: Step,
+) -> dict[str, _Swap]:
+    """Write one symbol's bars, as far as trades were sealed after a seq."""
+    symbol, since = whom
+    swaps = {name: _Swap() for name in behind}
+    hi = snapshot.sealed_seq[symbol]
+    for day, hours in _touched(snapshot, symbol, since).items():
+        part = _Part(symbol, day, hours, hi)
+        seconds = _bars_of_hours(snapshot, part)
+        for name, manifest in behind.items():
+            news = merge(seconds, width_us=WIDTHS_US[name])
+            _replace(manifest, part, news, swaps[name], clock, step)
+            swaps[name].sealed[symbol] = hi
+    return swaps
 
 
 def _bars_of_hours(snapshot: Snapshot, part: _Part) -> pa.Table:
@@ -92,7 +119,7 @@ def _bars_of_hours(snapshot: Snapshot, part: _Part) -> pa.Table:
         living = snapshot.pruned(symbols=[part.symbol], start_us=hour, end_us=hour + HOUR_US)
         if living:
             since = min(partition.first_seq for partition in living) - 1
-            revisions = _revisions(snapshot.pruned(symbols=[part.symbol]), since)
+            revisions = _revisions(snapshot.sealed_after(part.symbol, since), since)
             rows = [read_range(p, TRADE_COLUMNS, hour, hour + HOUR_US) for p in living]
             made.append(bars_of(pa.concat_tables(rows), US_PER_S, revisions))
     return merge(*made)
@@ -147,12 +174,13 @@ def _outside(old: Iterable[Partition], hours: list[int], schema: pa.Schema) -> p
 
 def _touched(snapshot: Snapshot, symbol: str, since: int) -> dict[int, list[int]]:
     """Hours (microseconds) by day whose bars do not yet know rows sealed after `since`."""
-    living = snapshot.pruned(symbols=[symbol])
-    news = [partition for partition in living if partition.last_seq > since]
+    news = snapshot.sealed_after(symbol, since)
     hours: set[int] = set()
     for partition in news:
         hours |= set(range(partition.min_ts_us // HOUR_US, partition.max_ts_us // HOUR_US + 1))
-    hours |= _revised_hours(living, _revisions(news, since))
+    revisions = _revisions(news, since)
+    if revisions:
+        hours |= _revised_hours(snapshot.pruned(symbols=[symbol]), revisions)
     days: dict[int, list[int]] = {}
     for hour in sorted(hours):
         days.setdefault(hour * HOUR_US // DAY_US, []).append(hour * HOUR_US)
@@ -163,8 +191,8 @@ def _revisions(partitions: list[Partition], since: int) -> Revisions:
     """Corrections and cancels with a seq after `since`."""
     found: Revisions = {}
     for partition in partitions:
-        if partition.has_revisions and partition.last_seq > since:
-            for batch in read_groups(partition.path, ("seq", "source", "source_seq", "kind")):
+        if partition.has_revisions:
+            for batch in read_proven(partition.path, columns=REVISION_COLUMNS):
                 rows = pa.Table.from_batches([batch])
                 newer = revisions_of(rows.filter(pc.greater(rows["seq"], since)))
                 found |= {key: max(seq, found.get(key, 0)) for key, seq in newer.items()}
@@ -173,8 +201,6 @@ def _revisions(partitions: list[Partition], since: int) -> Revisions:
 
 def _revised_hours(partitions: list[Partition], revisions: Revisions) -> set[int]:
     """Hours with rows that revisions may speak of."""
-    if not revisions:
-        return set()
     numbers = identities(revisions)
     bounds = int(numbers[0]), int(numbers[-1])
     hours: set[int] = set()

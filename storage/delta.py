@@ -57,8 +57,7 @@ class Change:
 @contextmanager
 def writer_lock(lake_url: str) -> Iterator[None]:
     """Be the only one who writes to the lake, among threads and processes of this machine."""
-    folder = Path(lake_url)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = make_folder(Path(lake_url).absolute())
     fd = os.open(folder / "writer.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -138,7 +137,7 @@ class DeltaLog:
                 ),
             )
             self._table.update_incremental()
-        except DeltaError as error:
+        except (DeltaError, OSError) as error:
             raise SealFailed(f"the log of {self._url} refused a commit: {error}") from error
         self._sync(before)
         if self.version % CHECKPOINT_EVERY == 0:
@@ -173,7 +172,7 @@ class DeltaLog:
         return True
 
     def _create(self) -> None:
-        Path(self._url).mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         self._table = DeltaTable.create(
             self._url,
             self._schema,
@@ -188,13 +187,13 @@ class DeltaLog:
         self._table.create_checkpoint()
         name = f"{self.version:020d}.checkpoint.parquet"
         for path in (self._folder / name, self._folder / "_last_checkpoint", self._folder):
-            _sync(path)
+            sync(path)
         self._table.cleanup_metadata()
 
     def _sync(self, since: int) -> None:
         for version in range(since + 1, self.version + 1):
-            _sync(self._folder / f"{version:020d}.json")
-        _sync(self._folder)
+            sync(self._folder / f"{version:020d}.json")
+        sync(self._folder)
 
     def _actions(self, kind: str, since: int) -> Iterator[dict[str, object]]:
         """One kind of action in log order, from a checkpoint where `since` lies before it.
@@ -261,9 +260,19 @@ def _is_whole_parquet(path: Path) -> bool:
     return True
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Return when a file, or a folder's entries, survive a power cut."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder and its parents so that they survive a power cut."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync(path.parent)
+    return path

@@ -41,9 +41,17 @@ class Digest:
             self.columns.setdefault(name, []).append(column_crc(column))
         self.rows += batch.num_rows
 
-    def group(self, number: int) -> dict[str, int]:
-        """Checksums of one row group by column."""
-        return {name: crcs[number] for name, crcs in self.columns.items()}
+    def prove(self, batch: pa.RecordBatch, number: int) -> None:
+        """Raise PartitionCorrupt unless a batch is row group `number`, or some columns of it."""
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            told, found = self.columns.get(name, [])[number : number + 1], column_crc(column)
+            if told != [found]:
+                expected = f"{told[0]:08x}" if told else "no such group"
+                raise PartitionCorrupt(
+                    f"row group {number}, column {name}: "
+                    f"expected checksum {expected}, found {found:08x}",
+                    hint=_HINT,
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,12 @@ class Snapshot:
         high = EPOCH_END_US if end_us is None else end_us
         return [self._at(i) for symbol in wanted for i in self._overlapping(symbol, low, high)]
 
+    def sealed_after(self, symbol: str, seq: int) -> list[Partition]:
+        """Partitions of a symbol that hold rows with a seq above `seq`."""
+        low, high = self._runs.get(symbol, (0, 0))
+        news = np.flatnonzero(self._numbers("last_seq")[low:high] > seq)
+        return [self._at(low + int(i)) for i in news]
+
     @cached_property
     def symbols(self) -> list[str]:
         """Symbols with at least one partition, sorted."""

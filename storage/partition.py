@@ -3,8 +3,8 @@
 Nothing here lists a file; a partition that is not in the manifest does not exist.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from core.errors import PartitionCorrupt, SealFailed
 from core.schema import Table
+from storage.delta import make_folder, sync
 from storage.digest import FOOTER_KEY, Blank, Digest, parse_digest, stamp
 from storage.duck import write_parquet
 from storage.manifest import Manifest, Partition, seq_columns
@@ -112,19 +113,18 @@ def write_partition(
     """Write sorted rows (without the partition columns) and prove them; raise SealFailed."""
     table, url = manifest.table, manifest.url
     name = f"{draft.label}-{draft.first_seq:012d}-{draft.last_seq:012d}.parquet"
-    folder = manifest.folder(draft.symbol, draft.date)
-    final = Path(url, folder, name)
+    final = Path(url, manifest.folder(draft.symbol, draft.date), name)
     assert str(final) not in manifest.snapshot().paths, f"{final} is alive and never overwritten"
     bounds = _Bounds(table)
     digest = Digest(group_rows(table))
     try:
-        scratch = _make_folder(Path(url), SCRATCH) / f"{name}.new"
+        scratch = make_folder(Path(url, SCRATCH)) / f"{name}.new"
         step("write")
         _write(rows, draft, scratch, digest, bounds)
         step("sync")
         sync(scratch)
         step("make_folder")
-        _make_folder(Path(url), folder)
+        make_folder(final.parent)
         step("rename")
         scratch.replace(final)
         step("sync_folder")
@@ -176,9 +176,12 @@ def _write(
 
 def _prove(path: Path, digest: Digest, bounds: _Bounds) -> None:
     found_digest, found = Digest(digest.group_rows), _Bounds(bounds.table)
-    for batch in read_groups(path):
-        found_digest.add(batch)
-        found.add(batch)
+    with pq.ParquetFile(path) as source:
+        for number in range(source.num_row_groups):
+            rows = source.read_row_group(number, use_threads=False).combine_chunks()
+            for batch in rows.to_batches():
+                found_digest.add(batch)
+                found.add(batch)
     if found_digest != digest or found != bounds:
         raise SealFailed(
             f"{path} reads back as {found_digest.rows} rows, {found}; "
@@ -187,31 +190,31 @@ def _prove(path: Path, digest: Digest, bounds: _Bounds) -> None:
         )
 
 
-def read_groups(path: Path | str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Row groups of a file in order, unproven."""
-    with pq.ParquetFile(path) as source:
-        for number in range(source.num_row_groups):
+def read_proven(
+    path: Path | str, *, columns: Sequence[str] | None = None, only: Sequence[int] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Row groups of a file in order, each as one batch that matches the file's digest.
+
+    `columns` and `only` leave out columns and row groups. Raises PartitionCorrupt.
+    """
+    with _opened(path) as source:
+        digest = parse_digest(source.metadata.metadata, source.metadata.num_rows)
+        for number in range(source.num_row_groups) if only is None else only:
             rows = source.read_row_group(number, columns=columns, use_threads=False)
-            yield from rows.combine_chunks().to_batches()
+            for batch in rows.combine_chunks().to_batches():
+                digest.prove(batch, number)
+                yield batch
 
 
-def read_proven(path: Path | str, only: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
-    """Row groups of a file that match its digest; raise PartitionCorrupt where one does not."""
+@contextmanager
+def _opened(path: Path | str) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path) as source:
-            digest = parse_digest(source.metadata.metadata, source.metadata.num_rows)
-            for number in range(source.num_row_groups) if only is None else only:
-                rows = source.read_row_group(number, use_threads=False).combine_chunks()
-                found = Digest(digest.group_rows)
-                for batch in rows.to_batches():
-                    found.add(batch)
-                expected = digest.group(number)
-                if found.group(0) != expected:
-                    bad = sorted(n for n, crc in found.group(0).items() if crc != expected.get(n))
-                    raise PartitionCorrupt(f"{path}, row group {number}: {bad} differ from digest")
-                yield from rows.to_batches()
+            yield source
     except (OSError, pa.ArrowException) as error:
         raise PartitionCorrupt(f"{path} cannot be decoded: {error}") from error
+    except PartitionCorrupt as error:
+        raise PartitionCorrupt(f"{path}: {error.message}", hint=error.hint) from error
 
 
 def read_range(
@@ -227,39 +230,24 @@ def read_near(
     partition: Partition, columns: Sequence[str], by: str, bounds: tuple[int, int]
 ) -> pa.Table:
     """Columns of the row groups whose values of `by` may lie within inclusive bounds."""
-    taken: list[pa.Table] = []
-    with pq.ParquetFile(partition.path) as source:
-        at = source.schema_arrow.names.index(by)
-        taken.append(source.schema_arrow.empty_table().select(list(columns)))
-        for number in range(source.num_row_groups):
-            told = source.metadata.row_group(number).column(at).statistics
-            if told is not None and told.has_min_max:
-                low, high = (_int(value) for value in (told.min, told.max))
-                if high < bounds[0] or low > bounds[1]:
-                    continue
-            taken.append(source.read_row_group(number, columns=list(columns), use_threads=False))
-    return pa.concat_tables(taken)
+    with _opened(partition.path) as source:
+        schema = source.schema_arrow
+        at = schema.names.index(by)
+        near = [
+            number
+            for number in range(source.num_row_groups)
+            if _may_hold(source.metadata.row_group(number).column(at).statistics, bounds)
+        ]
+    batches = read_proven(partition.path, columns=list(columns), only=near)
+    fields = [schema.field(name) for name in columns]
+    return pa.Table.from_batches(batches, pa.schema(fields, metadata=schema.metadata))
+
+
+def _may_hold(told: pq.Statistics | None, bounds: tuple[int, int]) -> bool:
+    if told is None or not told.has_min_max:
+        return True
+    return _int(told.max) >= bounds[0] and _int(told.min) <= bounds[1]
 
 
 def _int(value: object) -> int:
     return value if isinstance(value, int) else int(np.datetime64(value, "us").astype(int))  # type: ignore[call-overload]
-
-
-def sync(path: Path) -> None:
-    """Return when a file, or a folder's entries, survive a power cut."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _make_folder(root: Path, relative: str) -> Path:
-    folder = root
-    root.mkdir(parents=True, exist_ok=True)
-    for name in relative.split("/"):
-        parent, folder = folder, folder / name
-        if not folder.is_dir():
-            folder.mkdir(exist_ok=True)
-            sync(parent)
-    return folder

@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from core.clock import HOUR_US, Clock
 from core.log import Log
 from core.schema import TABLES, Table
 from storage.bars import catch_up
-from storage.delta import writer_lock
+from storage.delta import sync, writer_lock
 from storage.manifest import Manifest, Partition
-from storage.partition import SCRATCH, Draft, Step, no_step, sync, whole, write_partition
+from storage.partition import SCRATCH, Draft, Step, no_step, whole, write_partition
 from storage.rollup import WIDTHS_US
 
 log = Log("lake")
@@ -121,6 +122,8 @@ def _hours(table: Table, job: SealJob, after_seq: int) -> dict[int, list[pa.Reco
     found: dict[int, list[pa.RecordBatch]] = {}
     for batch in job.slices:
         assert batch.schema.names == table.schema.names, batch.schema.names
+        if table.by_symbol and batch.num_rows:
+            assert pc.unique(batch.column("symbol")).to_pylist() == [job.symbol], job.symbol
         seq = whole(batch, "seq")
         is_new = (seq > after_seq) & (seq <= job.hi)
         rows = batch if is_new.all() else batch.filter(pa.array(is_new))
