@@ -3,13 +3,11 @@
 import signal
 import socket
 import ssl
-import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
 import anyio.to_thread
-import pyarrow as pa
 import uvicorn
 from starlette.applications import Starlette
 
@@ -18,43 +16,16 @@ from core.clock import Clock, SystemClock
 from core.errors import SettingsError
 from core.log import Log
 from core.settings import Settings
-from storage.head import Watermarks
 from storage.paths import Paths
-from storage.view import Views
 from webui.app import Pages, make_app
 from webui.edge import own_names
+from webui.tape import StoreTape
 
 PUBLISH_S = 1
 STOP_S_MAX = 2  # for answers under way; then they are cut
 CONNECTIONS_MAX = 200
 
 log = Log("web")
-
-
-class StoreTape:
-    """The store as the pages see it; opened when first asked, since it may start after us."""
-
-    def __init__(self, paths: Paths, lake_url: str) -> None:
-        self._paths = paths
-        self._lake_url = lake_url
-        self._opened: Views | None = None
-        self._lock = threading.Lock()
-
-    def symbols(self) -> list[str]:
-        return self._views().view().symbols("trades")
-
-    def latest(self, symbol: str) -> pa.RecordBatch | None:
-        # From memory alone: looking into the lake for quiet symbols would cost a file each.
-        return self._views().hot.latest(symbol)
-
-    def watermarks(self, table: str) -> Watermarks:
-        return self._views().view().watermarks(table)
-
-    def _views(self) -> Views:
-        with self._lock:
-            if self._opened is None:
-                self._opened = Views(self._paths, self._lake_url)
-            return self._opened
 
 
 def run(

@@ -9,7 +9,7 @@ import pytest
 from core.board import Board
 from tests.fakes.manual_clock import OPEN_NS, ManualClock
 from tests.fakes.plain_tape import PlainTape
-from webui.app import Pages, format_age, format_number, make_app
+from webui.app import Pages, make_app
 from webui.edge import HEADERS, own_names
 
 PORT = 8877
@@ -189,29 +189,6 @@ def test_a_fault_of_ours_is_logged_and_leaves_without_its_cause(site, caplog):
     assert "Traceback" not in answer.text
     assert answer.json()["id"] in caplog.text
     assert HEADERS.items() <= dict(answer.headers).items()
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(None, "\N{EN DASH}"), (0, "0"), (31_200, "31,200"), (24_916.25, "24,916.25")],
-)
-def test_numbers_are_grouped_and_the_unknown_is_a_dash(value, text):
-    assert format_number(value) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, "\N{EN DASH}"),
-        (0.084, "84 ms"),
-        (7.21, "7.21 s"),
-        (74, "74 s"),
-        (120, "2 m"),
-        (7860, "2 h 11 m"),
-    ],
-)
-def test_ages_use_the_unit_that_fits(seconds, text):
-    assert format_age(seconds) == text
 
 
 def test_head_is_answered_like_get(site):
