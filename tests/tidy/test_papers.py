@@ -1,6 +1,7 @@
 """Papers in step with the code they speak of, and speaking of nothing else."""
 
 import argparse
+import importlib
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from core.errors import AccessError, PipelineError, QueryError
 from core.settings import SETTINGS
 from flight_server import tickets
 from tests.tidy import tables_page
-from tests.tidy.tree import ROOT, files, papers, text
+from tests.tidy.tree import ROOT, files, papers, program, text
 from tickflight import build_parser
 
 README = Path("README.md")
@@ -32,7 +33,15 @@ STRANGERS = re.compile(
 
 
 def classes(base):
-    return {base} | {found for child in base.__subclasses__() for found in classes(child)}
+    """An error class and all below it, wherever in the program they are defined."""
+    for path in program():
+        if re.search(r"^    code = \"", text(path), re.MULTILINE):
+            importlib.import_module(".".join(path.with_suffix("").parts))
+    return family(base)
+
+
+def family(base):
+    return {base} | {found for child in base.__subclasses__() for found in family(child)}
 
 
 def commands(parser, name="tickflight"):
@@ -41,7 +50,8 @@ def commands(parser, name="tickflight"):
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for word, child in action.choices.items():
-                yield from commands(child, f"{name} {word}")
+                if not word.startswith("_"):  # processes that `up` starts
+                    yield from commands(child, f"{name} {word}")
 
 
 def rows(path, heading):

@@ -23,7 +23,7 @@ DOORS = {
     "jinja2": ["webui/*"],
     "pyarrow.flight": ["flight_server/*", "bench/*", "tickflight.py"],
     "redis": ["storage/bus*.py"],
-    "rich": ["tickflight.py", "bench/*"],
+    "rich": ["tickflight.py", "bench/*", "*/commands.py", "*/doctor.py"],
     "starlette": ["webui/*"],
     "tastytrade": ["ingest/tastytrade*.py"],
     "uvicorn": ["webui/main.py"],
