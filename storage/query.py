@@ -7,6 +7,7 @@ without copying them. Dropping the reader cancels the statement.
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 from pyarrow import ipc
@@ -14,11 +15,12 @@ from pyarrow import ipc
 from core.clock import NS_PER_S, Clock, SystemClock
 from core.errors import PipelineError, Unavailable
 from core.log import Log
+from core.settings import Settings
 from storage.paths import Paths
 from storage.query_lane import Died, Lane, QueryLimits, Question, Worker, never
 from storage.query_wire import GRACE_S, Frame, Kind
 
-__all__ = ["QueryLimits", "QueryService", "Question"]
+__all__ = ["QueryLimits", "QueryService", "Question", "open_service"]
 log = Log("query")
 LANES = 4
 WAITING_MAX = 16
@@ -217,6 +219,23 @@ class QueryService:
             except (Unavailable, OSError) as error:
                 log.error("worker.not_started", reason=error)
                 self._clock.sleep_s(RESTART_S)
+
+
+@contextmanager
+def open_service(settings: Settings, *, lanes: int = LANES) -> Iterator[QueryService]:
+    """A started service with the limits of the settings, stopped at the end."""
+    limits = QueryLimits(
+        seconds=settings.number("SQL_SECONDS"),
+        rows=settings.number("RESULT_ROWS"),
+        bytes=settings.number("RESULT_BYTES"),
+        memory_bytes=settings.number("MEMORY_LIMIT"),
+    )
+    service = QueryService(Paths(settings.data_dir), settings.lake_url, limits, lanes=lanes)
+    service.start()
+    try:
+        yield service
+    finally:
+        service.stop()
 
 
 def _restarted() -> Unavailable:
