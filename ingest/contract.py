@@ -33,16 +33,23 @@ class Contract:
 
 def parse_stem(stem: str, on: date) -> Contract:
     """Read a file's stem; a one-digit year is the one nearest to `on`, a day in the file."""
-    name = stem.upper()
-    if match := _FUTURE.fullmatch(name):
-        root, month, year = match.group(1, 2, 3)
-        return Contract(root, f"{root}{month}{_two_digit_year(year, on)}")
-    if match := _STOCK.fullmatch(name):
+    if future := parse_future(stem, on):
+        return future
+    if match := _STOCK.fullmatch(stem.upper()):
         return Contract(match.group(1), match.group(1))
     raise FeedGarbled(
         f"expected a file name that starts with a contract or ticker, found {stem[:80]!r}",
         hint="rename the file like ESH24_FUT_CME or SPY, or name it with --symbol",
     )
+
+
+def parse_future(name: str, on: date) -> Contract | None:
+    """Read a future's name; None where it is none."""
+    match = _FUTURE.fullmatch(name.upper())
+    if match is None:
+        return None
+    root, month, year = match.group(1, 2, 3)
+    return Contract(root, f"{root}{month}{_two_digit_year(year, on)}")
 
 
 def front_contract(root: str, on: date) -> Contract:

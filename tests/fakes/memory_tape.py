@@ -1,0 +1,42 @@
+"""A tape in memory that is sink and memory of what exists at once."""
+
+import numpy as np
+
+
+class MemoryTape:
+    """Keeps batches and rejects; `is_blind` hides what came after the last `settle`."""
+
+    def __init__(self, *, is_blind=False):
+        self.batches = []
+        self.rejects = []
+        self.asked = []
+        self._is_blind = is_blind
+        self._settled = 0
+
+    def append(self, batch, /):
+        assert batch.rows > 0
+        self.batches.append(batch)
+
+    def reject(self, rejected, /):
+        assert rejected
+        self.rejects += rejected
+
+    def settle(self):
+        self._settled = len(self.batches)
+
+    def source_seqs(self, symbol, contract, source, start_us, end_us):
+        self.asked.append((symbol, contract, source, start_us, end_us))
+        seen = self.batches[: self._settled] if self._is_blind else self.batches
+        found = [np.empty(0, np.int64)]
+        for batch in seen:
+            if (batch.symbol, batch.contract, batch.source) == (symbol, contract, source):
+                times = batch.columns["ts_event"]
+                found.append(batch.columns["source_seq"][(times >= start_us) & (times < end_us)])
+        return np.concatenate(found)
+
+    @property
+    def rows(self):
+        return sum(batch.rows for batch in self.batches)
+
+    def column(self, name):
+        return [value for batch in self.batches for value in batch.columns[name].tolist()]
