@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -67,26 +68,25 @@ def running_server(folder: Path, *args: str) -> Iterator[RunningServer]:
 
 
 def _wait_ready(process: subprocess.Popen[str], log_path: Path) -> tuple[str, str, str]:
-    lines: Queue[str] = Queue()
+    lines: Queue[str | None] = Queue()
 
     def pump() -> None:
         assert process.stdout is not None
         for line in process.stdout:
             lines.put(line.rstrip("\n"))
-        lines.put("")
+        lines.put(None)
 
     threading.Thread(target=pump, daemon=True).start()
-    seen: list[str] = []
-    while not (seen and READY.match(seen[-1])):
+    deadline_s = time.monotonic() + READY_S_MAX
+    while True:
         try:
-            seen.append(lines.get(timeout=READY_S_MAX))
+            line = lines.get(timeout=max(deadline_s - time.monotonic(), 0))
         except Empty:
             raise AssertionError(f"not ready in {READY_S_MAX} s\n{_tail(log_path)}") from None
-        if process.poll() is not None and lines.empty():
-            raise AssertionError(f"server ended with {process.returncode}\n{_tail(log_path)}")
-    match = READY.match(seen[-1])
-    assert match is not None
-    return match[1], match[2], match[3] or ""
+        if line is None:
+            raise AssertionError(f"ended before it was ready\n{_tail(log_path)}")
+        if match := READY.match(line):
+            return match[1], match[2], match[3] or ""
 
 
 def _stop(process: subprocess.Popen[str], log_path: Path) -> None:
