@@ -1,36 +1,29 @@
 """The writer of one fast table: rows into blocks, blocks into segments, commits, recovery.
 
-One thread appends; one other may commit. Both take `lock` for a moment: the appender while it
-writes a batch, the committer while it notes how far the rows go. Syncing happens outside the lock.
+Any thread may append, one after the other; one more may commit at the same time, without ever
+making an appender wait.
 """
 
+import math
 import threading
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.batch import TickBatch
-from core.errors import WalCorrupt
 from core.log import Log
 from storage.disk import Disk
 from storage.head import Head, Word
 from storage.layout import Layout, layout_of
 from storage.paths import Paths
-from storage.segment import Block, Commit, Segment, flip_bits
+from storage.recovery import Recovered, recover_segments
+from storage.segment import Block, Segment, flip_bits
 from storage.words import Words
 
 log = Log("hot")
-ORDER_COLUMNS = ("ts_event", "ts_ns", "seq")
-
-
-@dataclass(frozen=True, slots=True)
-class Hole:
-    """Seqs that should be in the segments but are not: a segment was taken away."""
-
-    table: str
-    first_seq: int
-    last_seq: int
+KNOWN_MAX = 10_000
 
 
 @dataclass(slots=True)
@@ -40,16 +33,8 @@ class Lane:
     block_number: int
     block: Block
     rows: int
+    fills: list[int | float | None]  # per column, what the rest of the block is filled with
     latest_ns: int = -(2**62)
-
-
-@dataclass(slots=True)
-class Recovered:
-    """What a start found: rows kept, rows of a torn tail cut, holes between segments."""
-
-    rows: int = 0
-    cut_rows: int = 0
-    holes: list[Hole] = field(default_factory=list)
 
 
 class FastTable:
@@ -76,75 +61,119 @@ class FastTable:
         self.head = Head(paths.head(table), is_writer=True)
         self.next_seq = 1
         self._segment: Segment | None = None
-        self._retired: list[Segment] = []
+        self._retired: deque[Segment] = deque()
         self._lanes: dict[int, Lane] = {}
         self._confirmed_seq = 0
         self._places = {c.name: i for i, c in enumerate(self.layout.columns)}
+        self._seq_place = self._places["seq"]
+        self._known: dict[tuple[str, ...], tuple[int, list[tuple[int, int | float]]]] = {}
+
+    @property
+    def rows_max(self) -> int:
+        """The most rows one batch may have: a whole segment."""
+        return self.layout.block_rows * self.layout.blocks_max
 
     # -- appending ---------------------------------------------------------------------------
 
     def append(self, batch: TickBatch) -> int:
-        """Store a batch; it is visible on return. Give its first seq; raise DiskFull."""
-        symbol_code = self._words.intern("symbol", batch.symbol)
-        columns = self._encoded(batch)
-        self.head.words[Word.WORDS] = self._words.count
+        """Store a batch; it is visible on return. Give its first seq.
+
+        Raise DiskFull; then none of it is stored.
+        """
+        assert batch.rows <= self.rows_max, f"a batch has at most {self.rows_max} rows"
+        symbol_code, constants = self._constants(batch)
+        columns = self._columns(batch)
         with self.lock:
             first_seq = self.next_seq
+            lane = self._reserve(symbol_code, batch.rows)
             done = 0
             while done < batch.rows:
-                lane = self._lane(symbol_code)
+                if lane.rows == self.layout.block_rows:
+                    lane = self._next_block(symbol_code)
                 rows = min(self.layout.block_rows - lane.rows, batch.rows - done)
-                self._write(lane, columns, slice(done, done + rows))
+                self._write_constants(lane, constants, rows)
+                self._write_columns(lane, columns, done, rows)
                 self._publish(symbol_code, lane, rows)
                 done += rows
             return first_seq
 
-    def _encoded(self, batch: TickBatch) -> list[tuple[int, NDArray[np.generic] | int | float]]:
-        """The batch's columns by place, text as codes; what is left out has its default."""
+    def _constants(self, batch: TickBatch) -> tuple[int, list[tuple[int, int | float]]]:
+        """The symbol's code, and by place the columns that have one value in the whole batch."""
+        key = (batch.symbol, batch.contract, batch.source, *batch.columns)
+        known = self._known.get(key)
+        if known is not None:
+            return known
         words = self._words
-        columns: list[tuple[int, NDArray[np.generic] | int | float]] = [
-            (self._places["source"], words.intern("source", batch.source)),
-            (self._places["contract"], words.intern("contract", batch.contract)),
-        ]
-        given = batch.columns
+        told = {"source": words.intern("source", batch.source)}
+        told["contract"] = words.intern("contract", batch.contract)
+        constants: list[tuple[int, int | float]] = []
         for place, column in enumerate(self.layout.columns):
-            values = given.get(column.name)
-            if values is not None:
-                if values.dtype == object:
-                    values = words.intern_all(column.name, values.tolist())
+            if column.name in told:
+                constants.append((place, told[column.name]))
+            elif column.name not in batch.columns and column.name != "seq":
+                is_text = column.name == "conditions"
+                constants.append(
+                    (place, words.intern("conditions", "") if is_text else column.default)
+                )
+        if len(self._known) > KNOWN_MAX:
+            self._known.clear()
+        known = (words.intern("symbol", batch.symbol), constants)
+        self._known[key] = known
+        self.head.words[Word.WORDS] = words.count
+        return known
+
+    def _columns(self, batch: TickBatch) -> list[tuple[int, NDArray[np.generic]]]:
+        """The batch's own columns by place, text as codes."""
+        columns: list[tuple[int, NDArray[np.generic]]] = []
+        for name, values in batch.columns.items():
+            place = self._places[name]
+            if values.dtype == object:
+                columns.append((place, self._words.intern_all(name, values.tolist())))
+                self.head.words[Word.WORDS] = self._words.count
+            else:
                 columns.append((place, values))
-            elif column.default:
-                columns.append((place, column.default))
-            elif column.name == "conditions":
-                columns.append((place, words.intern("conditions", "")))
         return columns
 
-    def _write(
-        self, lane: Lane, columns: list[tuple[int, NDArray[np.generic] | int | float]], part: slice
+    def _write_constants(
+        self, lane: Lane, constants: list[tuple[int, int | float]], rows: int
+    ) -> None:
+        """A constant is written once to the rest of the block, and again only when it changes."""
+        for place, value in constants:
+            if math.isnan(value):  # these rows are null
+                lane.block.values[place][lane.rows : lane.rows + rows] = value
+                self._mark(lane, place, lane.rows, rows)
+            elif lane.fills[place] != value:
+                lane.block.values[place][lane.rows :] = value
+                lane.fills[place] = value
+
+    def _write_columns(
+        self, lane: Lane, columns: list[tuple[int, NDArray[np.generic]]], done: int, rows: int
     ) -> None:
         start = lane.rows
-        end = start + part.stop - part.start
+        end = start + rows
         values, bitmaps = lane.block.values, lane.block.bitmaps
+        is_whole = done == 0 and rows == len(columns[0][1])
         for place, column in columns:
-            target = values[place]
-            if isinstance(column, np.ndarray):
-                target[start:end] = column[part]
-            else:
-                target[start:end] = column
-            bitmap = bitmaps[place]
-            if bitmap is not None:
-                self._mark(place, bitmap, start, target[start:end])
-        values[self._places["seq"]][start:end] = np.arange(
-            self.next_seq, self.next_seq + end - start
-        )
+            values[place][start:end] = column if is_whole else column[done : done + rows]
+            lane.fills[place] = None
+            if bitmaps[place] is not None:
+                self._mark(lane, place, start, rows)
+        values[self._seq_place][start:end] = np.arange(self.next_seq, self.next_seq + rows)
 
-    def _mark(
-        self, place: int, bitmap: NDArray[np.uint8], start: int, values: NDArray[np.generic]
-    ) -> None:
+    def _mark(self, lane: Lane, place: int, start: int, rows: int) -> None:
+        """Flip the bits of rows that differ from the bitmap's default."""
         column = self.layout.columns[place]
-        differs = values != (column.default if column.is_flag else values)  # NaN differs from NaN
-        if differs.any():
-            flip_bits(bitmap, start, differs)
+        values = lane.block.values[place][start : start + rows]
+        if not column.is_flag:
+            assert values.dtype == np.float64
+            if not math.isnan(np.minimum.reduce(values)):
+                return
+            differs = np.isnan(values)
+        else:
+            differs = values != column.default
+        bitmap = lane.block.bitmaps[place]
+        assert bitmap is not None
+        flip_bits(bitmap, start, differs)
 
     def _publish(self, symbol_code: int, lane: Lane, rows: int) -> None:
         """Move the counters readers look at, the rows' own first and the table's last."""
@@ -163,7 +192,7 @@ class FastTable:
         times = values[self._places["ts_event"]][start : lane.rows]
         row = len(times) - 1
         valid = values[self._places["valid"]][start : lane.rows]
-        if not (valid[row] and times[row] == times.max()):
+        if not (valid[row] and times[row] == np.maximum.reduce(times)):
             candidates = np.flatnonzero(valid)
             if not len(candidates):
                 return
@@ -174,18 +203,26 @@ class FastTable:
             lane.latest_ns = newest_ns
             self.head.set_latest(symbol_code, self._segment.number, lane.block_number, start + row)
 
-    def _lane(self, symbol_code: int) -> Lane:
+    def _reserve(self, symbol_code: int, rows: int) -> Lane:
+        """The symbol's lane, with room for `rows` in this segment; raise DiskFull."""
         lane = self._lanes.get(symbol_code)
-        if lane is not None and lane.rows < self.layout.block_rows:
+        room = self.layout.block_rows - lane.rows if lane is not None else 0
+        if lane is not None and rows <= room:
             return lane
-        latest_ns = lane.latest_ns if lane is not None else -(2**62)
-        number = self._segment.add_block(symbol_code) if self._segment is not None else None
-        if number is None:
+        blocks = -(-(rows - room) // self.layout.block_rows)
+        if self._segment is None or self._segment.blocks_used + blocks > self.layout.blocks_max:
             self._roll()
-            assert self._segment is not None
-            number = self._segment.add_block(symbol_code)
-            assert number is not None
-        lane = Lane(number, self._segment.block(number), 0, latest_ns)  # type: ignore[union-attr]
+            lane = None
+        return lane if lane is not None else self._next_block(symbol_code)
+
+    def _next_block(self, symbol_code: int) -> Lane:
+        assert self._segment is not None
+        before = self._lanes.get(symbol_code)
+        number = self._segment.add_block(symbol_code)
+        assert number is not None, "room was reserved"
+        block = self._segment.block(number)
+        lane = Lane(number, block, 0, [0] * len(block.values))
+        lane.latest_ns = before.latest_ns if before is not None else lane.latest_ns
         self._lanes[symbol_code] = lane
         return lane
 
@@ -210,30 +247,39 @@ class FastTable:
     # -- committing --------------------------------------------------------------------------
 
     def commit(self) -> int:
-        """Make everything visible durable; give the durable seq. A no-op when nothing is new."""
+        """Make everything visible durable; give the durable seq. A no-op when nothing is new.
+
+        The appender's lock is not taken, for a busy appender would never let go of it. Instead
+        the seq is read before the rows, and rows after it are left for the next commit.
+        """
         with self._commit_lock:
-            with self.lock:
-                retired, self._retired = self._retired, []
-                segment = self._segment
-                seq = self.next_seq - 1
-                rows = None if segment is None else self._rows_of(segment)
-            for old in retired:
-                self._finish(old)
-            if segment is not None and rows is not None and seq > self._confirmed_seq:
+            seq = self.head.words[Word.VISIBLE_SEQ]
+            segment = self._segment
+            finished = []
+            while self._retired:
+                finished.append(self._retired.popleft())
+                self._finish(finished[-1])
+            if segment is not None and segment not in finished and seq > self._confirmed_seq:
                 was = self.head.words[Word.DURABLE_SEQ]
-                segment.commit(seq, rows)
+                segment.commit(seq, self._rows_up_to(segment, seq))
                 # A commit that adds nothing proves the one before it was synced whole.
                 self._confirmed_seq = seq if was == seq else self._confirmed_seq
             self.head.words[Word.DURABLE_SEQ] = seq
             return seq
 
-    @staticmethod
-    def _rows_of(segment: Segment) -> NDArray[np.int64]:
-        return segment.visible_rows[: segment.blocks_used].astype(np.int64)
+    def _rows_up_to(self, segment: Segment, seq: int) -> NDArray[np.int64]:
+        """Rows of each block whose seq is at most `seq`."""
+        rows = segment.visible_rows[: segment.blocks_used].astype(np.int64)
+        place = self._places["seq"]
+        for number, count in enumerate(rows.tolist()):
+            seqs = segment.block(number).values[place]
+            if count and seqs[count - 1] > seq:
+                rows[number] = np.searchsorted(seqs[:count], seq, "right")
+        return rows
 
     def _finish(self, segment: Segment) -> None:
         """Commit a full segment twice, so that both slots prove all of it."""
-        rows = self._rows_of(segment)
+        rows = segment.visible_rows[: segment.blocks_used].astype(np.int64)
         last_seq = segment.first_seq - 1 + int(rows.sum())
         segment.commit(last_seq, rows)
         segment.commit(last_seq, rows)
@@ -284,112 +330,32 @@ class FastTable:
 
         Raise WalCorrupt where committed rows are damaged.
         """
-        found = Recovered()
-        numbers = segment_numbers(self._disk, self._paths, self.table)
-        segments = [
-            Segment.open(self._disk, self._paths.segment(self.table, number), self.layout)
-            for number in numbers
-        ]
-        # Only rows after the last segment with a commit can be torn: committing a segment comes
-        # after finishing the ones before it.
-        committed = [place for place, segment in enumerate(segments) if segment.commits()]
-        tail = committed[-1] if committed else 0
-        expected = None
-        for place, segment in enumerate(segments):
-            rows = self._recover_one(segment, found, is_tail=place >= tail)
+        found = recover_segments(self._disk, self._paths, self.layout, self._words)
+        for segment in found.segments:
+            if self.table == "trades":
+                self._restore_latest(segment)
             segment.close()
-            if rows == 0:
-                self._disk.remove(self._paths.segment(self.table, segment.number))
-                numbers.remove(segment.number)
-                continue
-            if expected is not None and segment.first_seq > expected:
-                found.holes.append(Hole(self.table, expected, segment.first_seq - 1))
-            expected = segment.first_seq + rows
-            found.rows += rows
-        self.next_seq = max(expected or 1, sealed_seq + 1)
+        numbers = [segment.number for segment in found.segments]
+        self.next_seq = max(found.next_seq, sealed_seq + 1)
         words = self.head.words
         words[Word.FIRST_SEGMENT] = numbers[0] if numbers else 1
         words[Word.LAST_SEGMENT] = numbers[-1] if numbers else 0
-        first = next((s.first_seq for s in segments if s.number in numbers), self.next_seq)
-        words[Word.FIRST_SEQ] = first
+        words[Word.FIRST_SEQ] = found.segments[0].first_seq if numbers else self.next_seq
         words[Word.VISIBLE_SEQ] = self.next_seq - 1
         words[Word.DURABLE_SEQ] = self.next_seq - 1
         self._confirmed_seq = self.next_seq - 1
         return found
 
-    def _recover_one(self, segment: Segment, found: Recovered, *, is_tail: bool) -> int:
-        commits = segment.commits()
-        same_boot = segment.is_of_boot(self._disk.boot_id())
-        kept = self._proven(segment, commits, may_cut=is_tail and not same_boot)
-        symbols = kept.symbols if kept else np.zeros(0, np.uint64)
-        rows = kept.rows if kept else np.zeros(0, np.uint64)
-        if same_boot:
-            used = segment.blocks_used
-            symbols = segment.symbols[:used].copy()
-            rows = segment.visible_rows[:used].copy()
-        cut = int(segment.visible_rows.sum()) - int(rows.sum())
-        if cut > 0:
-            found.cut_rows += cut
-            log.warning("segment.tail_cut", table=self.table, number=segment.number, rows=cut)
-        segment.restore(symbols, rows)
-        self._restore_latest(segment)
-        total = int(rows.sum())
-        is_finished = len(commits) == 2 and all(
-            np.array_equal(commit.rows, rows) for commit in commits
-        )
-        if not is_finished:
-            segment.commit(segment.first_seq - 1 + total, rows.astype(np.int64))
-            segment.commit(segment.first_seq - 1 + total, rows.astype(np.int64))
-        return total
-
-    def _proven(self, segment: Segment, commits: list[Commit], *, may_cut: bool) -> Commit | None:
-        """The newest commit whose rows are as it says; raise WalCorrupt where none may be cut."""
-        for place, commit in enumerate(commits):
-            damaged = segment.damaged_blocks(commit)
-            if not damaged:
-                return commit
-            # The very first commit may be torn as well; any other has a synced one before it.
-            is_older = place == len(commits) - 1 and commits[0].number > 1
-            if not may_cut or is_older:
-                raise self._corrupt(segment, commit, damaged)
-        return None
-
-    def _corrupt(self, segment: Segment, commit: Commit, damaged: list[int]) -> WalCorrupt:
-        path = self._paths.segment(self.table, segment.number)
-        good = int(sum(commit.rows)) - int(sum(commit.rows[number] for number in damaged))
-        names = self._words.by_column.get("symbol", [])
-        lost = ", ".join(
-            f"block {n} ({names[int(commit.symbols[n])]}, {int(commit.rows[n])} rows)"
-            for n in damaged
-        )
-        return WalCorrupt(
-            f"hot/{self.table}/{path.name}: committed rows do not match their checksum in {lost}; "
-            f"good length: {good} of {int(sum(commit.rows))} rows",
-            hint=f"restore {path.name} from a backup; or, to go on without it, move it out of "
-            f"hot/{self.table}/ and start again: the hole is then recorded in table gaps",
-        )
-
     def _restore_latest(self, segment: Segment) -> None:
         """Find each symbol's newest valid trade again, as appending had found it."""
-        if self.table != "trades":
-            return
         self._segment = segment
         for number in range(segment.blocks_used):
             code = int(segment.symbols[number])
             before = self._lanes.get(code)
-            lane = Lane(number, segment.block(number), int(segment.visible_rows[number]))
+            lane = Lane(number, segment.block(number), int(segment.visible_rows[number]), [])
             lane.latest_ns = before.latest_ns if before else lane.latest_ns
             if lane.rows:
                 self._note_latest(code, lane, 0)
             lane.rows = self.layout.block_rows
             self._lanes[code] = lane
         self._segment = None
-
-
-def segment_numbers(disk: Disk, paths: Paths, table: str) -> list[int]:
-    """Numbers of a table's segment files, ascending."""
-    return [
-        int(name.removesuffix(".seg"))
-        for name in disk.names(paths.hot(table))
-        if name.endswith(".seg")
-    ]

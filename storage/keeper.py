@@ -14,7 +14,7 @@ from core.clock import DAY_NS, HOUR_US, MINUTE_NS, NS_PER_S, NS_PER_US, Clock
 from core.errors import PipelineError
 from core.log import Log
 from core.schema import LOGGED_TABLES, TABLES
-from storage.compact import compact_table, prune_table
+from storage.compact import compact, prune, vacuum
 from storage.head import Head, Word
 from storage.hot import HotReader
 from storage.reader import HotSlice
@@ -24,6 +24,7 @@ from storage.view import Manifests
 
 log = Log("keeper")
 ROUND_S = 1.0
+VACUUM_GRACE_S = 3600.0  # longer than any query may run
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +148,16 @@ class Keeper:
         return self._manifests.snapshot(table, self._hot.lake_version(table)).sealed_seq
 
     def _sweep(self, now_ns: int) -> None:
-        cutoff_ns = now_ns - self._options.retention_days * DAY_NS
-        for table in LOGGED_TABLES:
-            compact_table(self._lake_url, table.name, now_ns)
-            prune_table(self._lake_url, table.name, cutoff_ns)
+        """Fold finished days, drop what is past retention, unlink what nobody reads any more."""
+        today = str(np.datetime64(now_ns // NS_PER_US, "us").astype("datetime64[D]"))
+        cutoff_us = (now_ns - self._options.retention_days * DAY_NS) // NS_PER_US
+        for table in TABLES:
+            changed = compact(self._lake_url, table, before_date=today, clock=self._clock)
+            changed += prune(self._lake_url, table, cutoff_us=cutoff_us, clock=self._clock)
+            vacuum(self._lake_url, table, grace_s=VACUUM_GRACE_S, clock=self._clock)
+            leader = "trades" if table.startswith("bars_") else table
+            if changed and self._store.paths.head(leader).exists():
+                self._tell(leader)
 
 
 def _before(slices: Sequence[HotSlice], end_us: int | None) -> list[HotSlice]:

@@ -20,9 +20,9 @@ from core.errors import WalCorrupt
 from core.log import Log
 from core.schema import TABLES, Table
 from storage.disk import Disk, LogFile
-from storage.fast import Hole, Recovered, segment_numbers
 from storage.head import Head, Word
 from storage.paths import Paths
+from storage.recovery import Hole, Recovered, segment_numbers
 
 log = Log("hot")
 MAGIC = b"TKFR"

@@ -19,9 +19,10 @@ from core.errors import StoreBusy
 from core.log import Log
 from core.schema import LOGGED_TABLES
 from storage.disk import Disk
-from storage.fast import FastTable, Recovered
+from storage.fast import FastTable
 from storage.head import Head, Watermarks, Word
 from storage.paths import Paths
+from storage.recovery import Recovered
 from storage.slow import SlowTable, drop_oldest_log
 from storage.words import Words
 

@@ -1,0 +1,141 @@
+"""What the command line asks of the tape: import, verify, compact."""
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from core.batch import Rejected, TickBatch
+from core.clock import NS_PER_US, Clock
+from core.errors import Unavailable
+from core.schema import TABLES
+from core.settings import Settings
+from ingest.importer import import_file
+from ingest.main import open_keeper, open_store
+from storage.compact import compact
+from storage.intake import IntakeClient
+from storage.keeper import Keeper
+from storage.paths import Paths
+from storage.store import Store
+from storage.verify import verify
+from storage.view import Views
+
+Say = Callable[[str], None]
+GOOD_PERCENT = 99.9
+SAMPLE_FILES = 200
+
+
+class LocalSink:
+    """The tape of a data folder nobody else writes to."""
+
+    def __init__(self, store: Store, keeper: Keeper) -> None:
+        self._store = store
+        self._keeper = keeper
+
+    def append(self, batch: TickBatch) -> None:
+        """Store rows the guard has passed."""
+        self._store.append(batch)
+
+    def reject(self, rejected: list[Rejected]) -> None:
+        """Keep refused rows."""
+        self._store.reject(rejected)
+
+    def seal(self, symbols: list[str]) -> None:
+        """Seal all rows of these symbols now."""
+        self._keeper.seal_now(symbols)
+
+
+class StoredNumbers:
+    """What the tape already holds of a source, so that nothing is imported twice."""
+
+    def __init__(self, views: Views) -> None:
+        self._views = views
+
+    def source_seqs(
+        self, table: str, symbol: str, contract: str, source: str, start_us: int, end_us: int
+    ) -> NDArray[np.int64]:
+        """Source numbers of the rows in [start_us, end_us), repeated as often as stored."""
+        reader = self._views.view().scan(table, symbol, start_us=start_us, end_us=end_us)
+        found = [np.zeros(0, np.int64)]
+        for batch in reader:
+            names = batch.column("contract").cast("string").to_numpy(zero_copy_only=False)
+            sources = batch.column("source").cast("string").to_numpy(zero_copy_only=False)
+            same = (names == contract) & (sources == source)
+            found.append(batch.column("source_seq").to_numpy()[same])
+        return np.concatenate(found)
+
+
+@contextmanager
+def open_sink(settings: Settings, clock: Clock) -> Iterator[LocalSink | IntakeClient]:
+    """The running writer where there is one, else the tape itself."""
+    paths = Paths(settings.data_dir)
+    with suppress(Unavailable):
+        client = IntakeClient(paths)
+        try:
+            yield client
+        finally:
+            client.close()
+        return
+    store = open_store(settings, clock)
+    try:
+        yield LocalSink(store, open_keeper(settings, store, clock))
+    finally:
+        store.close()
+
+
+def import_command(
+    settings: Settings, files: Sequence[Path], symbol: str | None, clock: Clock, say: Say
+) -> int:
+    """`tickflight import`: each file once, however often it is given."""
+    paths = Paths(settings.data_dir)
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    )
+    with open_sink(settings, clock) as sink, bar:
+        existing = StoredNumbers(Views(paths, settings.lake_url))
+        for path in files:
+            task = bar.add_task(path.name, total=path.stat().st_size if path.exists() else None)
+            done = import_file(
+                path,
+                sink=sink,
+                existing=existing,
+                now_us=clock.now_ns() // NS_PER_US,
+                symbol=symbol,
+                progress=lambda at, of, task=task: bar.update(task, completed=at, total=of),
+            )
+            sink.seal([done.symbol])
+            say(f"{path.name}: {done}")
+    return 0
+
+
+def verify_command(settings: Settings, *, check_all: bool, say: Say) -> int:
+    """`tickflight verify`: prints a score; 1 below 99.9 %."""
+    sample = None if check_all else SAMPLE_FILES
+    score = verify(settings.lake_url, sample=sample, rng=random.Random(os.urandom(8)))
+    for fault in score.faults:
+        say(f"fault: {fault.path}: {fault.reason} ({fault.rows:,} rows)")
+    say(
+        f"verified {score.checked_rows:,} rows in {score.files:,} files: "
+        f"{score.percent:.4f} % are as they were sealed"
+    )
+    return 0 if score.percent >= GOOD_PERCENT else 1
+
+
+def compact_command(settings: Settings, clock: Clock, say: Say) -> int:
+    """`tickflight compact`: finished days become one file a symbol."""
+    today = str(np.datetime64(clock.now_ns() // NS_PER_US, "us").astype("datetime64[D]"))
+    for table in TABLES:
+        files = compact(settings.lake_url, table, before_date=today, clock=clock)
+        if files:
+            rows = sum(file.rows for file in files)
+            say(f"{table}: {len(files)} day files, {rows:,} rows")
+    say("compacted")
+    return 0
+
+

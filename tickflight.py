@@ -1,0 +1,305 @@
+"""The command line, and the house: which processes run, in what order they start and stop.
+
+Nothing imports this module. It refuses to run with assertions switched off (`python -O`).
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.children import READY_FD, Child, ChildSpec, run_child, stop_in_order
+from core.clock import SystemClock
+from core.errors import PipelineError, SettingsError
+from core.log import Log, start_logging
+from core.settings import Settings, load_settings
+
+log = Log("house")
+EXIT_FINE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+SCOPES = ("read", "sql", "live", "write", "ui", "admin")
+DEMO_KEY_NAME = "demo"
+Ready = Callable[[Mapping[str, object]], None]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; give its exit code: 0 fine, 1 failed check, 2 bad usage or settings."""
+    if not __debug__:
+        sys.stderr.write("tickflight: assertions are part of it; run python without -O\n")
+        return EXIT_USAGE
+    arguments = build_parser().parse_args(argv)
+    start_logging(getattr(arguments, "process", arguments.command), verbose=arguments.verbose)
+    try:
+        settings = load_settings(_overrides(arguments))
+        code: int = arguments.run(settings, arguments)
+        return code
+    except SettingsError as error:
+        return _complain(error, EXIT_USAGE)
+    except PipelineError as error:
+        return _complain(error, EXIT_FAILED)
+    except BrokenPipeError:
+        return EXIT_FINE
+
+
+def _complain(error: PipelineError, code: int) -> int:
+    hint = f"\n  {error.hint}" if error.hint else ""
+    sys.stderr.write(f"tickflight: {error.message}{hint}\n")
+    return code
+
+
+def _overrides(arguments: argparse.Namespace) -> dict[str, str]:
+    names = {"data_dir": "DATA_DIR", "host": "HOST"}
+    names |= {"flight_port": "FLIGHT_PORT", "web_port": "WEB_PORT"}
+    given = {name: getattr(arguments, option, None) for option, name in names.items()}
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Every command and option; `--help` shows examples."""
+    parser = argparse.ArgumentParser(
+        prog="tickflight",
+        description="A market tape that never lies: live ticks and history over Arrow Flight.",
+        epilog="First steps:\n  tickflight up --demo          a market to try it with\n"
+        "  tickflight key create bot     a key for a client\n"
+        '  tickflight query "SELECT symbol, count(*) FROM ticks GROUP BY symbol"',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    up = _command(commands, "up", run_up, "run everything", "tickflight up --demo --demo-rate 10000")
+    up.add_argument("--demo", action="store_true", help="trade a built-in market, print a key")
+    up.add_argument("--demo-rate", type=int, default=1000, metavar="N", help="ticks a second")
+    up.add_argument("--demo-seed", type=int, default=1, metavar="N", help="same seed, same market")
+    up.add_argument("--host", help="address to listen on (default 127.0.0.1)")
+    up.add_argument("--flight-port", type=int, help="Arrow Flight port, 0 picks one (default 8815)")
+    up.add_argument("--web-port", type=int, help="web port, 0 picks one (default 8877)")
+
+    key = _command(commands, "key", run_key, "create, list and revoke API keys",
+                   "tickflight key create bot --scope read --scope sql --symbol MNQ --rate 50/s")
+    actions = key.add_subparsers(dest="action", required=True, metavar="ACTION")
+    create = actions.add_parser("create", help="make a key; it is printed once")
+    create.add_argument("name")
+    create.add_argument("--scope", action="append", choices=SCOPES, help="default: read, sql, live")
+    create.add_argument("--symbol", action="append", help="restrict to these; default: all")
+    create.add_argument("--rate", default="", metavar="N/s", help="calls a second; default: no limit")
+    create.add_argument("--expires", default="", metavar="D", help="90d, 12h or a date")
+    actions.add_parser("list", help="names, scopes and use of all keys")
+    revoke = actions.add_parser("revoke", help="end a key; the next call with it is refused")
+    revoke.add_argument("name")
+
+    imports = _command(commands, "import", run_import, "read market files into the tape",
+                       "tickflight import /mnt/c/SierraChart/Data/MNQZ26_FUT_CME.scid")
+    imports.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    imports.add_argument("--symbol", help="root to file the rows under; default: from the name")
+
+    query = _command(commands, "query", run_query, "run SQL over hot and cold",
+                     "tickflight query \"SELECT * FROM bars_1m WHERE symbol = 'MNQ'\" --format csv")
+    query.add_argument("sql")
+    query.add_argument("--format", choices=("table", "csv", "parquet"), default="table")
+
+    verify = _command(commands, "verify", run_verify, "re-read sealed data against its digests",
+                      "tickflight verify --all")
+    verify.add_argument("--all", action="store_true", help="every file, not a sample")
+
+    bench = _command(commands, "bench", run_bench, "measure this machine, ratios first",
+                     "tickflight bench latest --json latest.json")
+    bench.add_argument("names", nargs="*", metavar="NAME", help="default: all")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
+    bench.add_argument("--quick", action="store_true", help="short runs, rough figures")
+
+    _command(commands, "doctor", run_doctor, "check settings, clock, disk and files",
+             "tickflight doctor")
+    _command(commands, "compact", run_compact, "fold the hours of finished days into one file",
+             "tickflight compact")
+    _command(commands, "status", run_status, "how every part is", "tickflight status")
+
+    child = commands.add_parser("_child")
+    child.add_argument("process", choices=("ingest", "flight", "web"))
+    child.add_argument("--demo-rate", type=int)
+    child.add_argument("--demo-seed", type=int)
+    child.set_defaults(run=run_process, verbose=False)
+    return parser
+
+
+def _command(
+    commands: Any,
+    name: str,
+    run: Callable[[Settings, argparse.Namespace], int],
+    about: str,
+    example: str,
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=about,
+        description=about[0].upper() + about[1:] + ".",
+        epilog=f"Example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data-dir", type=Path, help="where the tape is kept (default ./data)")
+    parser.add_argument("--verbose", action="store_true", help="log every batch")
+    parser.set_defaults(run=run)
+    return parser
+
+
+# -- running everything ----------------------------------------------------------------------------
+
+
+def run_up(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Start the processes, say ready, keep them running, stop them in order."""
+    key = _demo_key(settings) if arguments.demo else ""
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    demo = ["--demo-rate", str(arguments.demo_rate), "--demo-seed", str(arguments.demo_seed)]
+    children = [
+        _child(settings, "ingest", demo if arguments.demo else []),
+        _child(settings, "flight", []),
+        _child(settings, "web", []),
+    ]
+    try:
+        facts = {child.spec.name: child.start() for child in children if not stopping.is_set()}
+        if not stopping.is_set():
+            _say_ready(settings, facts, key)
+        _watch(children, stopping)
+    finally:
+        # People first, models next, the writer last: what was taken in is committed.
+        stop_in_order(children[::-1])
+    return EXIT_FINE
+
+
+def _say_ready(settings: Settings, facts: Mapping[str, Mapping[str, object]], key: str) -> None:
+    host = settings.text("HOST")
+    secure = "+tls" if settings.text("TLS_CERT") else ""
+    line = f"ready flight=grpc{secure}://{host}:{facts['flight']['port']}"
+    line += f" web=http{'s' if secure else ''}://{host}:{facts['web']['port']}"
+    sys.stdout.write(line + (f" key={key}" if key else "") + "\n")
+    sys.stdout.flush()
+
+
+def _watch(children: Sequence[Child], stopping: threading.Event) -> None:
+    """Start again what died, until told to stop."""
+    while not stopping.wait(0.1):
+        for child in children:
+            if child.has_ended() and child.restart_due():
+                try:
+                    child.restart()
+                except PipelineError as error:
+                    log.error("child.not_restarted", name=child.spec.name, error=error.message)
+
+
+def _child(settings: Settings, process: str, more: list[str]) -> Child:
+    command = (sys.executable, "-m", "tickflight", "_child", process, *more)
+    env = {name: value for name, value in os.environ.items()} | settings.as_env()  # noqa: TID251, C416
+    return Child(ChildSpec(process, command), env, SystemClock())
+
+
+def run_process(settings: Settings, arguments: argparse.Namespace) -> int:
+    """The life of one child process."""
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    fd = int(os.environ[READY_FD])  # noqa: TID251
+    return run_child(fd, lambda ready: _live(settings, arguments, ready, stopping))
+
+
+def _live(
+    settings: Settings, arguments: argparse.Namespace, ready: Ready, stopping: threading.Event
+) -> None:
+    clock = SystemClock()
+    match arguments.process:
+        case "ingest":
+            from ingest.main import DemoOptions, run
+
+            demo = None
+            if arguments.demo_rate is not None:
+                demo = DemoOptions(arguments.demo_rate, arguments.demo_seed)
+            run(settings, clock=clock, demo=demo, ready=ready, stopping=stopping)
+        case "flight":
+            from flight_server.main import run as run_flight
+
+            run_flight(settings, clock=clock, ready=ready, stopping=stopping)
+        case "web":
+            from webui.main import run as run_web
+
+            run_web(settings, clock=clock, on_ready=lambda port: ready({"port": port}))
+
+
+def _demo_key(settings: Settings) -> str:
+    """A fresh key with all scopes; the one of an earlier demo ends."""
+    from flight_server.commands import open_ring, replace_key
+
+    return replace_key(open_ring(settings, SystemClock()), DEMO_KEY_NAME)
+
+
+# -- the other commands ------------------------------------------------------------------------
+
+
+def run_key(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Create, list or revoke keys."""
+    from flight_server.commands import key_command
+
+    return key_command(settings, arguments, SystemClock(), _say)
+
+
+def run_import(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Read files into the tape, beside a running server or without one."""
+    from ingest.commands import import_command
+
+    return import_command(settings, arguments.files, arguments.symbol, SystemClock(), _say)
+
+
+def run_query(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Run SQL and show the rows."""
+    from flight_server.commands import query_command
+
+    return query_command(settings, arguments.sql, arguments.format, SystemClock())
+
+
+def run_verify(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Check sealed data; 1 where less than 99.9 % is as it was sealed."""
+    from ingest.commands import verify_command
+
+    return verify_command(settings, check_all=arguments.all, say=_say)
+
+
+def run_compact(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Fold finished days."""
+    from ingest.commands import compact_command
+
+    return compact_command(settings, SystemClock(), _say)
+
+
+def run_doctor(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Say what is wrong and what to do."""
+    from ingest.doctor import doctor_command
+
+    return doctor_command(settings, SystemClock(), _say)
+
+
+def run_status(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Show the health boards; 1 where a part is down."""
+    from webui.commands import status_command
+
+    return status_command(settings, SystemClock(), _say)
+
+
+def run_bench(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Measure this machine."""
+    from bench.run import bench_command
+
+    figures = bench_command(arguments.names, quick=arguments.quick, say=_say)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    return EXIT_FINE
+
+
+def _say(line: str = "") -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
