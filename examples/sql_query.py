@@ -12,7 +12,7 @@ key = os.environ["TICKFLIGHT_KEY"].encode()
 options = flight.FlightCallOptions(headers=[(b"authorization", b"Bearer " + key)])
 
 sql = """
-    SELECT symbol, count(*) AS trades, sum(volume) AS volume,
+    SELECT symbol, count(*) AS trades, sum(volume)::BIGINT AS volume,
            sum(price * volume) / nullif(sum(volume), 0) AS vwap
     FROM ticks
     WHERE timestamp >= CAST(? AS TIMESTAMP) AND price > ?
