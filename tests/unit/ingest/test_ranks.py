@@ -1,5 +1,9 @@
+from collections import Counter
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.errors import FeedGarbled
 from ingest.ranks import KeptSeqs, Ranks
@@ -70,3 +74,21 @@ def test_kept_chunks_come_back_and_the_oldest_go_when_there_are_too_many():
     with pytest.raises(FeedGarbled, match="goes back in time") as caught:
         kept.recall(name, 0)
     assert "sort" in caught.value.hint
+
+
+CHUNKS = st.lists(st.lists(st.integers(0, 6), max_size=6), max_size=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(CHUNKS, st.lists(st.integers(0, 6), max_size=10), st.booleans())
+def test_any_file_in_any_order_adds_what_the_tape_lacks_and_nothing_else(chunks, before, is_live):
+    chunks = [seqs(*chunk) for chunk in chunks]
+    ranks = Ranks(lambda number: chunks[number])
+    tape = list(before)
+    for number, chunk in enumerate(chunks):
+        visible = tape if is_live else before
+        is_new = ranks.new_rows(chunk, seqs(*visible))
+        tape += chunk[is_new].tolist()
+        ranks.remember(number, chunk)
+    in_file = Counter(value for chunk in chunks for value in chunk.tolist())
+    assert Counter(tape) == in_file | Counter(before)
