@@ -70,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    up = _command(commands, "up", run_up, "run everything", "tickflight up --demo --demo-rate 10000")
+    up = _command(commands, "up", run_up, "run everything", "tickflight up --demo --demo-rate 9999")
     up.add_argument("--demo", action="store_true", help="trade a built-in market, print a key")
     up.add_argument("--demo-rate", type=int, default=1000, metavar="N", help="ticks a second")
     up.add_argument("--demo-seed", type=int, default=1, metavar="N", help="same seed, same market")
@@ -78,43 +78,74 @@ def build_parser() -> argparse.ArgumentParser:
     up.add_argument("--flight-port", type=int, help="Arrow Flight port, 0 picks one (default 8815)")
     up.add_argument("--web-port", type=int, help="web port, 0 picks one (default 8877)")
 
-    key = _command(commands, "key", run_key, "create, list and revoke API keys",
-                   "tickflight key create bot --scope read --scope sql --symbol MNQ --rate 50/s")
+    key = _command(
+        commands,
+        "key",
+        run_key,
+        "create, list and revoke API keys",
+        "tickflight key create bot --scope read --scope sql --symbol MNQ --rate 50/s",
+    )
     actions = key.add_subparsers(dest="action", required=True, metavar="ACTION")
     create = actions.add_parser("create", help="make a key; it is printed once")
     create.add_argument("name")
-    create.add_argument("--scope", action="append", choices=SCOPES, help="default: read, sql, live")
+    create.add_argument("--scope", action="append", choices=SCOPES, help="default: read sql live")
     create.add_argument("--symbol", action="append", help="restrict to these; default: all")
-    create.add_argument("--rate", default="", metavar="N/s", help="calls a second; default: no limit")
+    create.add_argument("--rate", default="", metavar="N/s", help="most calls a second")
     create.add_argument("--expires", default="", metavar="D", help="90d, 12h or a date")
     actions.add_parser("list", help="names, scopes and use of all keys")
     revoke = actions.add_parser("revoke", help="end a key; the next call with it is refused")
     revoke.add_argument("name")
 
-    imports = _command(commands, "import", run_import, "read market files into the tape",
-                       "tickflight import /mnt/c/SierraChart/Data/MNQZ26_FUT_CME.scid")
+    imports = _command(
+        commands,
+        "import",
+        run_import,
+        "read market files into the tape",
+        "tickflight import /mnt/c/SierraChart/Data/MNQZ26_FUT_CME.scid",
+    )
     imports.add_argument("files", nargs="+", type=Path, metavar="FILE")
     imports.add_argument("--symbol", help="root to file the rows under; default: from the name")
 
-    query = _command(commands, "query", run_query, "run SQL over hot and cold",
-                     "tickflight query \"SELECT * FROM bars_1m WHERE symbol = 'MNQ'\" --format csv")
+    query = _command(
+        commands,
+        "query",
+        run_query,
+        "run SQL over hot and cold",
+        "tickflight query \"SELECT * FROM bars_1m WHERE symbol = 'MNQ'\" --format csv",
+    )
     query.add_argument("sql")
     query.add_argument("--format", choices=("table", "csv", "parquet"), default="table")
 
-    verify = _command(commands, "verify", run_verify, "re-read sealed data against its digests",
-                      "tickflight verify --all")
+    verify = _command(
+        commands,
+        "verify",
+        run_verify,
+        "re-read sealed data against its digests",
+        "tickflight verify --all",
+    )
     verify.add_argument("--all", action="store_true", help="every file, not a sample")
 
-    bench = _command(commands, "bench", run_bench, "measure this machine, ratios first",
-                     "tickflight bench latest --json latest.json")
+    bench = _command(
+        commands,
+        "bench",
+        run_bench,
+        "measure this machine, ratios first",
+        "tickflight bench latest --json latest.json",
+    )
     bench.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     bench.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     bench.add_argument("--quick", action="store_true", help="short runs, rough figures")
 
-    _command(commands, "doctor", run_doctor, "check settings, clock, disk and files",
-             "tickflight doctor")
-    _command(commands, "compact", run_compact, "fold the hours of finished days into one file",
-             "tickflight compact")
+    _command(
+        commands, "doctor", run_doctor, "check settings, clock, disk and files", "tickflight doctor"
+    )
+    _command(
+        commands,
+        "compact",
+        run_compact,
+        "fold the hours of finished days into one file",
+        "tickflight compact",
+    )
     _command(commands, "status", run_status, "how every part is", "tickflight status")
 
     child = commands.add_parser("_child")

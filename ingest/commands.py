@@ -1,22 +1,28 @@
 """What the command line asks of the tape: import, verify, compact."""
 
-import os
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
 
 from core.batch import Rejected, TickBatch
 from core.clock import NS_PER_US, Clock
 from core.errors import Unavailable
 from core.schema import TABLES
 from core.settings import Settings
-from ingest.importer import import_file
+from ingest.importer import Imported, ImportOptions, import_file
 from ingest.main import open_keeper, open_store
 from storage.compact import compact
 from storage.intake import IntakeClient
@@ -58,10 +64,10 @@ class StoredNumbers:
         self._views = views
 
     def source_seqs(
-        self, table: str, symbol: str, contract: str, source: str, start_us: int, end_us: int
+        self, symbol: str, contract: str, source: str, start_us: int, end_us: int
     ) -> NDArray[np.int64]:
-        """Source numbers of the rows in [start_us, end_us), repeated as often as stored."""
-        reader = self._views.view().scan(table, symbol, start_us=start_us, end_us=end_us)
+        """`source_seq` of the trades in [start_us, end_us), repeated as often as stored."""
+        reader = self._views.view().scan("trades", symbol, start_us=start_us, end_us=end_us)
         found = [np.zeros(0, np.int64)]
         for batch in reader:
             names = batch.column("contract").cast("string").to_numpy(zero_copy_only=False)
@@ -93,31 +99,45 @@ def import_command(
     settings: Settings, files: Sequence[Path], symbol: str | None, clock: Clock, say: Say
 ) -> int:
     """`tickflight import`: each file once, however often it is given."""
-    paths = Paths(settings.data_dir)
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     )
     with open_sink(settings, clock) as sink, bar:
-        existing = StoredNumbers(Views(paths, settings.lake_url))
+        existing = StoredNumbers(Views(Paths(settings.data_dir), settings.lake_url))
         for path in files:
-            task = bar.add_task(path.name, total=path.stat().st_size if path.exists() else None)
+            task = bar.add_task(path.name, total=None)
             done = import_file(
                 path,
                 sink=sink,
                 existing=existing,
                 now_us=clock.now_ns() // NS_PER_US,
-                symbol=symbol,
-                progress=lambda at, of, task=task: bar.update(task, completed=at, total=of),
+                options=ImportOptions(symbol=symbol),
+                progress=partial(_show, bar, task),
             )
-            sink.seal([done.symbol])
-            say(f"{path.name}: {done}")
+            sink.seal(list(done.symbols))
+            bar.stop_task(task)
+            say(_told(path.name, done))
     return 0
+
+
+def _show(bar: Progress, task: TaskID, done_bytes: int, all_bytes: int) -> None:
+    bar.update(task, completed=done_bytes, total=all_bytes)
+
+
+def _told(name: str, done: Imported) -> str:
+    """One line: what became of every row of a file."""
+    facts = [f"{done.added:,} added", f"{done.duplicates:,} already stored"]
+    facts.append(f"{done.rejected:,} rejected")
+    facts += [f"{count:,} {kind} skipped" for kind, count in done.skipped.items() if count]
+    if done.partial_bytes:
+        facts.append(f"{done.partial_bytes} bytes of an unfinished record left for later")
+    return f"{name}: {done.rows_read:,} rows read for {', '.join(done.symbols)}: {', '.join(facts)}"
 
 
 def verify_command(settings: Settings, *, check_all: bool, say: Say) -> int:
     """`tickflight verify`: prints a score; 1 below 99.9 %."""
     sample = None if check_all else SAMPLE_FILES
-    score = verify(settings.lake_url, sample=sample, rng=random.Random(os.urandom(8)))
+    score = verify(settings.lake_url, sample=sample, rng=random.SystemRandom())
     for fault in score.faults:
         say(f"fault: {fault.path}: {fault.reason} ({fault.rows:,} rows)")
     say(
@@ -137,5 +157,3 @@ def compact_command(settings: Settings, clock: Clock, say: Say) -> int:
             say(f"{table}: {len(files)} day files, {rows:,} rows")
     say("compacted")
     return 0
-
-

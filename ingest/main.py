@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from storage.seal import Sealer
-
 from core.batch import TickBatch
 from core.board import Board
 from core.clock import NS_PER_US, Clock
@@ -25,6 +23,7 @@ from storage.intake import IntakeServer, arrow_batch, rejected_from
 from storage.keeper import Keeper, KeeperOptions
 from storage.manifest import Manifest
 from storage.paths import Paths
+from storage.seal import Sealer
 from storage.store import Store, StoreOptions
 
 log = Log("ingest")
@@ -71,6 +70,7 @@ class Ingest:
             thread.join()
         self.keeper.stop()
         self.store.close()
+        self.board.withdraw(self.paths.status("ingest"))
 
     def take(self, batch: TickBatch) -> int:
         """Guard a batch and store it; give the rows stored. Raise DiskFull, then nothing is."""

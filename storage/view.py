@@ -127,7 +127,7 @@ class HotPart:
 
     @property
     def rows(self) -> int:
-        return self.slice.batch.num_rows
+        return int(self.slice.batch.num_rows)
 
     @property
     def bounds(self) -> tuple[int, int]:

@@ -1,0 +1,120 @@
+"""`tickflight doctor`: looks at settings, folder, disk, clock and feeds, and says what to do."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from core.board import read_boards
+from core.clock import DAY_NS, Clock
+from core.errors import PipelineError
+from core.settings import Settings
+from storage.manifest import Manifest
+from storage.paths import Paths
+
+Say = Callable[[str], None]
+FREE_BYTES_MIN = 5 * 10**9
+YEAR_2025_NS = 20_089 * DAY_NS
+SLOW_FILE_SYSTEMS = ("9p", "drvfs", "fuse", "cifs", "nfs", "nfs4", "vboxsf")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: fine, off (not configured) or wrong, and what to do about it."""
+
+    state: Literal["fine", "off", "wrong"]
+    about: str
+    told: str
+
+
+def doctor_command(settings: Settings, clock: Clock, say: Say) -> int:
+    """Print every finding; 1 where something is wrong."""
+    findings = [*look(settings, clock)]
+    for finding in findings:
+        say(f"{finding.state:<6} {finding.about:<14} {finding.told}")
+    return 1 if any(finding.state == "wrong" for finding in findings) else 0
+
+
+def look(settings: Settings, clock: Clock) -> Iterator[Finding]:
+    """Everything worth looking at, in the order a person would."""
+    yield _folder(settings.data_dir)
+    yield _room(settings.data_dir)
+    yield _time(clock)
+    yield _lake(settings)
+    yield _running(settings, clock)
+    yield _credentials(settings, "tastytrade", "TASTYTRADE_CLIENT_SECRET TASTYTRADE_REFRESH_TOKEN")
+    yield _credentials(settings, "GEXBot", "GEXBOT_API_KEY")
+    yield _sierra(settings.sierra_dir)
+
+
+def _folder(folder: Path) -> Finding:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    kind = file_system(existing, Path("/proc/self/mounts").read_text())
+    if kind in SLOW_FILE_SYSTEMS:
+        return Finding(
+            "wrong",
+            "data folder",
+            f"{folder} is on {kind}, which keeps no promise about synced data; set DATA_DIR to a "
+            "local disk",
+        )
+    return Finding("fine", "data folder", f"{folder} on {kind}")
+
+
+def file_system(path: Path, mounts: str) -> str:
+    """The kind of file system a path lies on, from the text of /proc/self/mounts."""
+    best = ("", "unknown")
+    for line in mounts.splitlines():
+        _, place, kind, *_ = line.split()
+        if path.is_relative_to(place) and len(place) >= len(best[0]):
+            best = (place, kind)
+    return best[1]
+
+
+def _room(folder: Path) -> Finding:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    told = f"{free / 10**9:,.1f} GB free"
+    if free < FREE_BYTES_MIN:
+        return Finding("wrong", "disk", f"{told}; under {FREE_BYTES_MIN // 10**9} GB: make room")
+    return Finding("fine", "disk", told)
+
+
+def _time(clock: Clock) -> Finding:
+    if clock.now_ns() < YEAR_2025_NS:
+        return Finding("wrong", "clock", "the clock is years behind; switch time sync on")
+    return Finding("fine", "clock", "plausible; feeds are compared with it once they run")
+
+
+def _lake(settings: Settings) -> Finding:
+    try:
+        snapshot = Manifest(settings.lake_url, "trades").snapshot()
+    except (PipelineError, OSError) as error:
+        return Finding("wrong", "lake", f"{settings.lake_url} cannot be read: {error}")
+    return Finding("fine", "lake", f"{snapshot.rows:,} trades in {len(snapshot):,} sealed files")
+
+
+def _running(settings: Settings, clock: Clock) -> Finding:
+    boards = read_boards(Paths(settings.data_dir).run, clock.now_ns())
+    if not boards:
+        return Finding("off", "processes", "nothing runs; start it with: tickflight up")
+    down = [board["process"] for board in boards if board["state"] == "down"]
+    if down:
+        return Finding("wrong", "processes", f"{', '.join(down)} down; see: tickflight status")
+    return Finding("fine", "processes", ", ".join(board["process"] for board in boards))
+
+
+def _credentials(settings: Settings, feed: str, names: str) -> Finding:
+    missing = [name for name in names.split() if not settings.text(name)]
+    if missing:
+        return Finding("off", feed, f"set {' and '.join(missing)} in .env to turn it on")
+    return Finding("fine", feed, "credentials are set")
+
+
+def _sierra(folder: Path) -> Finding:
+    data = folder / "Data"
+    if not data.is_dir():
+        return Finding("off", "Sierra Chart", f"no folder {data}; set SIERRA_DIR")
+    return Finding(
+        "fine", "Sierra Chart", f"{len(list(data.glob('*.scid')))} .scid files in {data}"
+    )
