@@ -155,8 +155,8 @@ class Manifest:
         )
 
     def snapshot(self) -> Snapshot:
-        """The snapshot last read; empty before the first refresh."""
-        return self._snapshot
+        """The snapshot last read; the first call reads."""
+        return self._snapshot if self._snapshot.version >= 0 else self.refresh()
 
     def refresh(self) -> Snapshot:
         """Read the newest version; cheap where nothing changed."""

@@ -6,6 +6,7 @@ Nothing here lists a file; a partition that is not in the manifest does not exis
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -249,5 +250,8 @@ def _may_hold(told: pq.Statistics | None, bounds: tuple[int, int]) -> bool:
     return _int(told.max) >= bounds[0] and _int(told.min) <= bounds[1]
 
 
-def _int(value: object) -> int:
-    return value if isinstance(value, int) else int(np.datetime64(value, "us").astype(int))  # type: ignore[call-overload]
+def _int(value: int | datetime) -> int:
+    """A statistic in the form of `whole`: times in microseconds."""
+    if isinstance(value, datetime):
+        return int(np.datetime64(value, "us").astype(np.int64))
+    return value

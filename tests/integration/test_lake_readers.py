@@ -21,6 +21,7 @@ from tests.fakes.lake_rows import (
 )
 
 ROWS = tape(60) + hours_later(tape(40), 1, 201) + hours_later(tape(10), 30, 401)
+NAIVE_15 = datetime(2026, 11, 20, 15)  # noqa: DTZ001 the lake's times are naive
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_polars_reads_the_log_and_prunes_by_its_statistics(lake):
     found = trades.filter(
         (pl.col("symbol") == "MNQ")
         & (pl.col("date") == date(2026, 11, 20))
-        & (pl.col("ts_event") >= datetime(2026, 11, 20, 15))  # noqa: DTZ001 the lake's times are naive
+        & (pl.col("ts_event") >= NAIVE_15)
     ).collect()
     assert found["seq"].sort().to_list() == [row.seq for row in ROWS[60:100]]
     assert found.schema["ts_event"] == pl.Datetime("us")

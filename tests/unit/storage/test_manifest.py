@@ -47,7 +47,7 @@ def test_another_process_reads_back_what_was_committed(tmp_path):
     odd = "A/B %é"
     news = [partition(tmp_path, 1), partition(tmp_path, 2, symbol=odd, has_revisions=True)]
     commit(Manifest(str(tmp_path), "trades"), news, sealed={"MNQ": 20, odd: 33})
-    found = Manifest(str(tmp_path), "trades").refresh()
+    found = Manifest(str(tmp_path), "trades").snapshot()
     assert sorted(found.pruned(), key=lambda p: p.first_seq) == news
     assert dict(found.sealed_seq) == {"MNQ": 20, odd: 33}
 
