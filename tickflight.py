@@ -105,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     imports.add_argument("files", nargs="+", type=Path, metavar="FILE")
     imports.add_argument("--symbol", help="root to file the rows under; default: from the name")
+    imports.add_argument("--scale", type=int, help="price factor of a .scid file; default: found")
 
     query = _command(
         commands,
@@ -278,8 +279,10 @@ def run_key(settings: Settings, arguments: argparse.Namespace) -> int:
 def run_import(settings: Settings, arguments: argparse.Namespace) -> int:
     """Read files into the tape, beside a running server or without one."""
     from ingest.commands import import_command
+    from ingest.importer import ImportOptions
 
-    return import_command(settings, arguments.files, arguments.symbol, SystemClock(), _say)
+    options = ImportOptions(symbol=arguments.symbol, scale=arguments.scale)
+    return import_command(settings, arguments.files, options, SystemClock(), _say)
 
 
 def run_query(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bench.figure import Figure
 from core.batch import TickBatch
@@ -62,7 +63,7 @@ def _rate(batch_rows: int, total: int) -> float:
 def make_trades(symbol: str, rows: int, start_us: int, source: str = "bench") -> TickBatch:
     """A batch of plausible trades a microsecond apart."""
     steps = np.arange(rows)
-    columns = {
+    columns: dict[str, NDArray[np.generic]] = {
         "ts_event": start_us + steps,
         "ts_ns": (steps % 1000).astype(np.int16),
         "ts_recv": start_us + steps,

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from rich.progress import (
     BarColumn,
@@ -70,19 +71,21 @@ class StoredNumbers:
         reader = self._views.view().scan("trades", symbol, start_us=start_us, end_us=end_us)
         found = [np.zeros(0, np.int64)]
         for batch in reader:
-            names = batch.column("contract").cast("string").to_numpy(zero_copy_only=False)
-            sources = batch.column("source").cast("string").to_numpy(zero_copy_only=False)
-            same = (names == contract) & (sources == source)
-            found.append(batch.column("source_seq").to_numpy()[same])
+            same = pc.and_(
+                pc.equal(batch.column("contract").cast("string"), contract),
+                pc.equal(batch.column("source").cast("string"), source),
+            )
+            found.append(batch.column("source_seq").filter(same).to_numpy())
         return np.concatenate(found)
 
 
 @contextmanager
 def open_sink(settings: Settings, clock: Clock) -> Iterator[LocalSink | IntakeClient]:
     """The running writer where there is one, else the tape itself."""
-    paths = Paths(settings.data_dir)
+    client: IntakeClient | None = None
     with suppress(Unavailable):
-        client = IntakeClient(paths)
+        client = IntakeClient(Paths(settings.data_dir))
+    if client is not None:
         try:
             yield client
         finally:
@@ -96,7 +99,7 @@ def open_sink(settings: Settings, clock: Clock) -> Iterator[LocalSink | IntakeCl
 
 
 def import_command(
-    settings: Settings, files: Sequence[Path], symbol: str | None, clock: Clock, say: Say
+    settings: Settings, files: Sequence[Path], options: ImportOptions, clock: Clock, say: Say
 ) -> int:
     """`tickflight import`: each file once, however often it is given."""
     bar = Progress(
@@ -111,7 +114,7 @@ def import_command(
                 sink=sink,
                 existing=existing,
                 now_us=clock.now_ns() // NS_PER_US,
-                options=ImportOptions(symbol=symbol),
+                options=options,
                 progress=partial(_show, bar, task),
             )
             sink.seal(list(done.symbols))
