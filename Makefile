@@ -1,4 +1,4 @@
-# Works with python3 (3.11 or newer), its venv module and make; everything else comes from
+# Works with python3 (3.11 to 3.13), its venv module and make; everything else comes from
 # requirements.txt, whose every file is pinned by hash.
 
 PYTHON ?= python3
@@ -45,8 +45,8 @@ clean: ## remove .venv and caches; data folders stay
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(VENV)/.requirements: requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	    echo "setup: python3 3.11 or newer is needed, found: $$($(PYTHON) --version 2>&1)." >&2; \
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || { \
+	    echo "setup: python 3.11 to 3.13 is needed, found: $$($(PYTHON) --version 2>&1)." >&2; \
 	    echo "       Install one, or name it: make setup PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "setup: $(PYTHON) lacks the venv module." >&2; \

@@ -24,7 +24,7 @@ STRANGERS = re.compile(
         (
             r"(?<![\w.])/(?:wo" + r"rk|ro" + r"ot|ho" + r"me|Us" + r"ers|op" + r"t)/",
             r"\bpy" + r"pi\.org|pythonho" + r"sted|--(?:extra-)?index-u" + r"rl\b",
-            r"(?i:\bissue[ s]*#?\d)|(?<![\w&/])#\d+\b(?!\w)",
+            r"(?i:\bissue[ s]*#?\d|\b(?:fix(?:es)?|closes?|see|pr)\s+#\d)",
             r"(?i:\bsess" + r"ion[_-][0-9a-z]{6,})",
             r"(?i:\bclau" + r"de\b|\banthro" + r"pic\b|\bchat" + r"gpt\b)",
         )
