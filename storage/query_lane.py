@@ -27,6 +27,13 @@ from storage.query_wire import (
 
 POLL_S = 0.05
 START_S = 60.0
+ENVIRONMENT = {
+    "PYTHONDONTWRITEBYTECODE": "1",
+    # Keep what batches are made of mapped: handing it back after each costs a fifth of the time.
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+    "MALLOC_TOP_PAD_": str(16 << 20),
+}
 ERRORS: dict[str, type[PipelineError]] = {
     kind.code: kind for kind in (BadSql, Forbidden, TooMuch, TooSlow, Unavailable)
 }
@@ -137,7 +144,7 @@ class Worker:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "storage.query_worker", json.dumps(asdict(options))],
             # Nothing of our environment: it may hold secrets.
-            env={"PYTHONPATH": os.pathsep.join(_import_path()), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**ENVIRONMENT, "PYTHONPATH": str(Path(__file__).resolve().parents[1])},
             stdin=subprocess.DEVNULL,
             # The worker may not write files, and our stderr may be one.
             stdout=subprocess.DEVNULL,
@@ -176,7 +183,3 @@ class Worker:
         with self.process.stderr as lines:
             for line in lines:
                 sys.stderr.write(line.decode(errors="replace"))
-
-
-def _import_path() -> list[str]:
-    return [str(Path(__file__).resolve().parents[1])]

@@ -151,7 +151,9 @@ class Sandbox:
     def __init__(self, tables: Sequence[str]) -> None:
         self._tables = frozenset(tables)
         self._parser = duckdb.connect(config={"threads": 1, "python_enable_replacements": "false"})
-        rows = self._parser.execute("SELECT view_name FROM duckdb_views()").fetchall()
+        rows = self._parser.execute(
+            "SELECT view_name FROM duckdb_views() WHERE schema_name <> 'information_schema'"
+        ).fetchall()
         self._inner_names = frozenset(str(row[0]).lower() for row in rows)
 
     def check(self, sql: str, literals: Sequence[str] = ()) -> Statement:
