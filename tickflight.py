@@ -18,6 +18,7 @@ from core.clock import SystemClock
 from core.errors import PipelineError, SettingsError
 from core.log import Log, start_logging
 from core.settings import Settings, load_settings
+from storage.paths import Paths
 
 log = Log("house")
 EXIT_FINE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -69,7 +70,12 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_up, _add_key, _add_import, _add_questions, _add_care, _add_child):
+        add(commands)
+    return parser
 
+
+def _add_up(commands: Any) -> None:
     up = _command(commands, "up", run_up, "run everything", "tickflight up --demo --demo-rate 9999")
     up.add_argument("--demo", action="store_true", help="trade a built-in market, print a key")
     up.add_argument("--demo-rate", type=int, default=1000, metavar="N", help="ticks a second")
@@ -78,6 +84,8 @@ def build_parser() -> argparse.ArgumentParser:
     up.add_argument("--flight-port", type=int, help="Arrow Flight port, 0 picks one (default 8815)")
     up.add_argument("--web-port", type=int, help="web port, 0 picks one (default 8877)")
 
+
+def _add_key(commands: Any) -> None:
     key = _command(
         commands,
         "key",
@@ -92,10 +100,14 @@ def build_parser() -> argparse.ArgumentParser:
     create.add_argument("--symbol", action="append", help="restrict to these; default: all")
     create.add_argument("--rate", default="", metavar="N/s", help="most calls a second")
     create.add_argument("--expires", default="", metavar="D", help="90d, 12h or a date")
-    actions.add_parser("list", help="names, scopes and use of all keys")
+    listing = actions.add_parser("list", help="names, scopes and use of all keys")
     revoke = actions.add_parser("revoke", help="end a key; the next call with it is refused")
     revoke.add_argument("name")
+    for action in (create, listing, revoke):
+        _common(action, default=argparse.SUPPRESS)
 
+
+def _add_import(commands: Any) -> None:
     imports = _command(
         commands,
         "import",
@@ -107,6 +119,8 @@ def build_parser() -> argparse.ArgumentParser:
     imports.add_argument("--symbol", help="root to file the rows under; default: from the name")
     imports.add_argument("--scale", type=int, help="price factor of a .scid file; default: found")
 
+
+def _add_questions(commands: Any) -> None:
     query = _command(
         commands,
         "query",
@@ -116,7 +130,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     query.add_argument("sql")
     query.add_argument("--format", choices=("table", "csv", "parquet"), default="table")
+    _command(commands, "status", run_status, "how every part is", "tickflight status")
 
+
+def _add_care(commands: Any) -> None:
     verify = _command(
         commands,
         "verify",
@@ -147,14 +164,14 @@ def build_parser() -> argparse.ArgumentParser:
         "fold the hours of finished days into one file",
         "tickflight compact",
     )
-    _command(commands, "status", run_status, "how every part is", "tickflight status")
 
+
+def _add_child(commands: Any) -> None:
     child = commands.add_parser("_child")
     child.add_argument("process", choices=("ingest", "flight", "web"))
     child.add_argument("--demo-rate", type=int)
     child.add_argument("--demo-seed", type=int)
     child.set_defaults(run=run_process, verbose=False)
-    return parser
 
 
 def _command(
@@ -171,10 +188,17 @@ def _command(
         epilog=f"Example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data-dir", type=Path, help="where the tape is kept (default ./data)")
-    parser.add_argument("--verbose", action="store_true", help="log every batch")
+    _common(parser, default=None)
     parser.set_defaults(run=run)
     return parser
+
+
+def _common(parser: argparse.ArgumentParser, *, default: str | None) -> None:
+    """Options of every command; below a sub-command they must not undo what stands before it."""
+    where = "where the tape is kept (default ./data)"
+    quiet = False if default is None else default
+    parser.add_argument("--data-dir", type=Path, help=where, default=default)
+    parser.add_argument("--verbose", action="store_true", help="log every batch", default=quiet)
 
 
 # -- running everything ----------------------------------------------------------------------------
@@ -187,6 +211,8 @@ def run_up(settings: Settings, arguments: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     demo = ["--demo-rate", str(arguments.demo_rate), "--demo-seed", str(arguments.demo_seed)]
+    for left in Paths(settings.data_dir).run.glob("*.status.json"):
+        left.unlink()  # of processes that were killed
     children = [
         _child(settings, "ingest", demo if arguments.demo else []),
         _child(settings, "flight", []),
@@ -225,7 +251,7 @@ def _watch(children: Sequence[Child], stopping: threading.Event) -> None:
 
 def _child(settings: Settings, process: str, more: list[str]) -> Child:
     command = (sys.executable, "-m", "tickflight", "_child", process, *more)
-    env = {name: value for name, value in os.environ.items()} | settings.as_env()  # noqa: TID251, C416
+    env = {**os.environ, **settings.as_env()}  # noqa: TID251
     return Child(ChildSpec(process, command), env, SystemClock())
 
 

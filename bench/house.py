@@ -76,7 +76,7 @@ def floor_server() -> Iterator[flight.FlightClient]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=dict(os.environ),  # noqa: TID251 - the floor runs with the gRPC settings of this process
+        env=dict(os.environ),  # noqa: TID251 - with the same gRPC settings
     )
     try:
         assert process.stdout is not None

@@ -6,6 +6,7 @@ with its parent, whatever happens to the parent.
 
 import ctypes
 import json
+import logging
 import os
 import select
 import signal
@@ -139,7 +140,7 @@ def tell_ready(fd: int, facts: Mapping[str, object]) -> None:
 
 
 def run_child(fd: int, body: Callable[[Callable[[Mapping[str, object]], None]], None]) -> int:
-    """Run a child's body; it is handed the function that says ready. Give the exit code."""
+    """Run a child's body; it is handed the function that says ready. Give 0, or end with 1."""
     told = False
 
     def ready(facts: Mapping[str, object]) -> None:
@@ -154,8 +155,15 @@ def run_child(fd: int, body: Callable[[Callable[[Mapping[str, object]], None]], 
         log.error("child.failed", code=error.code, error=error.message, hint=error.hint)
         if not told:
             tell_ready(fd, {"error": error.message, "code": error.code, "hint": error.hint})
-        return 1
-    return 0
+    except Exception as error:
+        log.exception("child.broke")
+        if not told:
+            tell_ready(fd, {"error": f"broke at start: {type(error).__name__}: {error}"})
+    else:
+        return 0
+    # Threads that are not ours to stop must not keep a failed process alive.
+    logging.shutdown()
+    os._exit(1)
 
 
 def stop_in_order(children: Sequence[Child]) -> None:

@@ -5,6 +5,7 @@ Order of authority: command line, then the environment, then the `.env` file, th
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,12 +54,11 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def _size_bytes(value: str) -> int:
-    units = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-    digits = value.strip().rstrip("KMGiBkmgb")
-    unit = value.strip()[len(digits) :].upper()
-    if unit not in units:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]?)(I?)B?", value.strip().upper())
+    if found is None:
         raise ValueError(f"expected a size like 4GB or 512MiB, found {value!r}")
-    return int(float(digits) * units[unit])
+    power = " KMG".index(found[2]) if found[2] else 0
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
 SETTINGS: tuple[Setting, ...] = (

@@ -16,6 +16,12 @@ class Range:
     known_at_us: int | None = None
     valid_only: bool = False
 
+    def holds(self, low_us: int, high_us: int) -> bool:
+        """Whether every time from `low_us` to `high_us` is wanted."""
+        return (self.start_us is None or self.start_us <= low_us) and (
+            self.end_us is None or high_us < self.end_us
+        )
+
 
 def cut(batch: pa.RecordBatch, wanted: Range) -> pa.RecordBatch:
     """Rows of the time range by binary search."""

@@ -96,8 +96,11 @@ class MappedBlock:
         self._measure(rows)
         seqs = self.values["seq"]
         valid = self.values.get("valid")
+        whole = self.batch(words)
+        # A full block is given as it is, so what Arrow has counted of it is not counted again.
+        is_whole = first == 0 and rows == whole.num_rows
         return HotSlice(
-            self.batch(words).slice(first, rows - first),
+            whole if is_whole else whole.slice(first, rows - first),
             self._is_sorted,
             valid is None or self._valid_rows == self._seen_rows,
             *self._min_max,

@@ -144,7 +144,10 @@ class HotPart:
     def batches(self, wanted: Range) -> Iterator[pa.RecordBatch]:
         """Rows of the range; zero-copy where the slice is sorted and all rows are wanted."""
         batch = self.slice.batch
-        if self.slice.is_sorted:
+        low, high = self.bounds
+        if wanted.holds(low, high):
+            pass
+        elif self.slice.is_sorted:
             batch = cut(batch, wanted)
         else:
             batch = batch.filter(in_range(batch, wanted))
@@ -183,6 +186,9 @@ def _overlaps(before: "ColdPart | HotPart", after: "ColdPart | HotPart", end: in
 
 
 def _chunks(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    if 0 < batch.num_rows <= BATCH_ROWS:
+        yield batch
+        return
     for start in range(0, batch.num_rows, BATCH_ROWS):
         yield batch.slice(start, BATCH_ROWS)
 

@@ -68,6 +68,6 @@ def test_the_front_contract_rolls_eight_days_before_the_third_friday(day, contra
     assert front_contract("MNQ", day).contract == contract
 
 
-def test_third_fridays():
+def test_third_fridays_are_found_in_any_month():
     assert third_friday(2026, 12) == date(2026, 12, 18)
     assert third_friday(2024, 3) == date(2024, 3, 15)
