@@ -12,7 +12,6 @@ from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from core.errors import PipelineError
 from core.log import Log
 from core.schema import QUERIES
 
@@ -98,9 +97,10 @@ class Audit:
             try:
                 self.flush()
                 is_failing = False
-            except (PipelineError, OSError) as error:
+            except Exception:  # noqa: BLE001  the edge of this thread
+                # Whatever it is, the next try may do better, and calls must go on.
                 if not is_failing:
-                    _log.error("calls.unwritten", error=error, waiting=len(self._waiting))
+                    _log.exception("calls.unwritten", waiting=len(self._waiting))
                 is_failing = True
 
 

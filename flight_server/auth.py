@@ -9,9 +9,9 @@ import base64
 import binascii
 import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 import pyarrow as pa
 from pyarrow import flight
@@ -63,11 +63,14 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
     __slots__ = (
         "_book",
         "_clock",
+        "_context",
+        "_enders",
         "_reply_key",
         "_start_ns",
         "agent",
         "bytes",
         "is_cancelled",
+        "is_done",
         "key",
         "method",
         "number",
@@ -92,6 +95,9 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
         self.peer = ""
         self.outcome: str | None = None
         self.is_cancelled = False
+        self.is_done = False
+        self._context: flight.ServerCallContext | None = None
+        self._enders: tuple[Callable[[], None], ...] = ()
 
     def __repr__(self) -> str:
         return f"Call({self.number}, {self.method}, {self.agent and self.agent.name})"
@@ -100,13 +106,35 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
         """Answer a Basic handshake with the header the client sends from now on."""
         self._reply_key = self.key
 
+    def watch(self, context: flight.ServerCallContext) -> None:
+        """Let the call be cancelled by the client or by the cancel action from now on."""
+        self._context = context
+        self._book.active[self.number] = self
+
+    def at_end(self, ender: Callable[[], None]) -> None:
+        """Have something done once when the call is over, however it ends."""
+        self._enders = (*self._enders, ender)
+
+    def is_gone(self) -> bool:
+        """Whether nobody wants the rest; any thread may ask, also after the end of the call."""
+        # After the end the context points nowhere; the flag is set before that, under the GIL.
+        return (
+            self.is_cancelled
+            or self.is_done
+            or (self._context is not None and self._context.is_cancelled())
+        )
+
     def sending_headers(self) -> Mapping[str, str] | None:
         return {"authorization": f"Bearer {self._reply_key}"} if self._reply_key else None
 
     def call_completed(self, exception: BaseException | None) -> None:
+        self.is_done = True
+        self._context = None
         end_ns = self._clock.now_ns()
         outcome = self.outcome or code_of(exception)
         self._book.active.pop(self.number, None)
+        for ender in self._enders:
+            ender()
         self._book.audit.note(
             CallEntry(
                 self._start_ns // NS_PER_US,
@@ -169,6 +197,14 @@ class CallMiddleware(flight.ServerMiddlewareFactory):  # type: ignore[misc]
         return call
 
 
+class _Outgoing(Protocol):
+    def write(self, message: bytes) -> None: ...
+
+
+class _Incoming(Protocol):
+    def read(self) -> bytes: ...
+
+
 class HandshakeHandler(flight.ServerAuthHandler):  # type: ignore[misc]
     """`client.authenticate(handler)`: the key as the handler's bytes, given back as the token."""
 
@@ -176,9 +212,7 @@ class HandshakeHandler(flight.ServerAuthHandler):  # type: ignore[misc]
         self._book = book
 
     @door
-    def authenticate(
-        self, outgoing: flight.ServerAuthSender, incoming: flight.ServerAuthReader
-    ) -> None:
+    def authenticate(self, outgoing: _Outgoing, incoming: _Incoming) -> None:
         call: Call | None = getattr(_here, "call", None)
         _here.call = None
         if call is not None and call.key:

@@ -8,10 +8,11 @@ sends both to the client for every exception that is not a Flight error.
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Final, ParamSpec, TypeVar
 
+import pyarrow as pa
 from pyarrow import flight
 
 from core.errors import (
@@ -71,14 +72,29 @@ def door(method: Callable[P, T]) -> Callable[P, T]:
     return guarded
 
 
-def guarded_stream(items: Iterator[T]) -> Iterator[T]:
-    """Pass the items on; translate what breaks off in the middle."""
-    try:
-        yield from items
-    except GeneratorExit:
-        raise
-    except BaseException as error:  # noqa: BLE001  the reader of this generator is C++
-        raise to_flight(error) from None
+def guarded_stream(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> flight.FlightDataStream:
+    """Stream batches so that what breaks off in the middle arrives as one of our errors.
+
+    An exception raised inside a RecordBatchReader reaches the client with its traceback, a
+    GeneratorStream cannot carry dictionaries. So the batches go as the one reader that a
+    GeneratorStream yields; where they break off, the reader ends and the generator raises.
+    """
+    broken: list[BaseException] = []
+
+    def rows() -> Iterator[pa.RecordBatch]:
+        try:
+            yield from batches
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001  the reader of this generator is C++
+            broken.append(to_flight(error))
+
+    def whole() -> Iterator[pa.RecordBatchReader]:
+        yield pa.RecordBatchReader.from_batches(schema, rows())
+        if broken:
+            raise broken[0]
+
+    return flight.GeneratorStream(schema, whole())
 
 
 def is_translated(error: BaseException) -> bool:

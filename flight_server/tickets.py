@@ -70,7 +70,7 @@ def parse_ticket(raw: bytes, *, now_ns: int) -> Ticket:
     return _parse_text(text, now_ns)
 
 
-def format_ticks(symbol: str, span: Span) -> bytes:
+def format_range(kind: str, symbol: str, span: Span) -> bytes:
     """The ticket that asks for this range."""
     words = [
         f"{name}={value}"
@@ -82,7 +82,7 @@ def format_ticks(symbol: str, span: Span) -> bytes:
         )
         if value is not None
     ]
-    return f"ticks:{symbol}{'?' if words else ''}{'&'.join(words)}".encode()
+    return f"{kind}:{symbol}{'?' if words else ''}{'&'.join(words)}".encode()
 
 
 def _parse_text(text: str, now_ns: int) -> Ticket:
