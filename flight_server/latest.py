@@ -4,13 +4,15 @@ The answer has plain text, because a dictionary costs a second message, and only
 say what a trade was. `age_ms` is our clock now minus the venue's time of the trade.
 """
 
+import struct
 from collections.abc import Sequence
 
 import pyarrow as pa
 
 from core.clock import NS_PER_MS, NS_PER_US, Clock
 from core.schema import TRADES
-from storage.view import View
+from storage.latest import LatestTrade
+from storage.view import Views
 
 COLUMNS = (
     "symbol",
@@ -29,26 +31,48 @@ COLUMNS = (
 AGE = pa.field("age_ms", pa.float64(), nullable=False)
 SCHEMA = pa.schema([*(pa.field(n, TRADES.plain_schema.field(n).type) for n in COLUMNS), AGE])
 
-_PLACES = tuple(TRADES.plain_schema.get_field_index(name) for name in COLUMNS)
-_TIME_PLACE = TRADES.plain_schema.get_field_index("ts_event")
 _MS_PER_US = NS_PER_US / NS_PER_MS
 _AGE_TYPE = pa.float64()
+_AGE_BYTES = 8
+_double = struct.Struct("<d").pack
 
 
-def latest_table(view: View, symbols: Sequence[str], clock: Clock) -> pa.Table:
-    """The last valid trade of each symbol that has one."""
-    marks = view.watermarks("trades")
-    schema = SCHEMA.with_metadata(
-        {b"visible_seq": b"%d" % marks.visible_seq, b"durable_seq": b"%d" % marks.durable_seq}
-    )
-    now_us = clock.now_ns() // NS_PER_US
-    batches = []
-    for symbol in symbols:
-        row = view.latest(symbol)
-        if row is not None:
-            age_ms = (now_us - row.column(_TIME_PLACE)[0].value) * _MS_PER_US
-            arrays = [row.column(place) for place in _PLACES]
-            arrays.append(pa.array((age_ms,), _AGE_TYPE))
-            batches.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
-    table = pa.Table.from_batches(batches, schema)
-    return table if len(batches) < 2 else table.combine_chunks()
+class LatestAnswers:
+    """Makes the answers to `latest:`; one per server."""
+
+    def __init__(self, views: Views, clock: Clock) -> None:
+        self._views = views
+        self._clock = clock
+        self._hot = views.hot.latest_trades(COLUMNS)
+
+    def table(self, symbols: Sequence[str]) -> tuple[pa.Table, int]:
+        """The last valid trade of each symbol that has one, and the bytes of the rows."""
+        marks = self._views.hot.watermarks("trades")
+        metadata = {
+            b"visible_seq": b"%d" % marks.visible_seq,
+            b"durable_seq": b"%d" % marks.durable_seq,
+        }
+        now_us = self._clock.now_ns() // NS_PER_US
+        batches = []
+        sent_bytes = 0
+        for symbol in symbols:
+            found = self._hot.get(symbol) or self._cold(symbol)
+            if found is None:
+                continue
+            age = pa.py_buffer(_double((now_us - found.ts_event_us) * _MS_PER_US))
+            ages = pa.Array.from_buffers(_AGE_TYPE, 1, [None, age], 0)
+            row = found.batch.append_column(AGE, ages)
+            batches.append(row.replace_schema_metadata(metadata))
+            sent_bytes += found.row_bytes + _AGE_BYTES
+        if len(batches) == 1:
+            return pa.Table.from_batches(batches), sent_bytes
+        schema = batches[0].schema if batches else SCHEMA.with_metadata(metadata)
+        return pa.Table.from_batches(batches, schema).combine_chunks(), sent_bytes
+
+    def _cold(self, symbol: str) -> LatestTrade | None:
+        """From the lake, where a symbol has not traded for longer than memory reaches back."""
+        row = self._views.view().latest(symbol)
+        if row is None:
+            return None
+        row = row.select(COLUMNS).cast(self._hot.schema)
+        return LatestTrade(row, row.column("ts_event")[0].value, row.nbytes)

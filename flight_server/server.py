@@ -42,7 +42,7 @@ from flight_server.edge import door, guarded_stream
 from flight_server.info import flight_info, list_tables, schema_of, ticket_in
 from flight_server.keys import Agent
 from flight_server.latest import SCHEMA as LATEST_SCHEMA
-from flight_server.latest import latest_table
+from flight_server.latest import LatestAnswers
 from flight_server.live import Follow, live_batches
 from flight_server.streams import Drain, Limits, counted, is_over
 from flight_server.ticket_kinds import Bars, Latest, Live, Range, Sql, State, Tail
@@ -72,6 +72,7 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
     ) -> None:
         self._book = book
         self._sources = sources
+        self._latest_answers = LatestAnswers(sources.views, sources.clock)
         self._limits = limits
         self._run_folder = run_folder
         self._drain = Drain()
@@ -210,19 +211,18 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         assert agent is not None, "the middleware let nobody in"
         if "read" not in agent.scopes:
             check_scope(agent, "read")
-        view = sources.views.view()
         if ask.symbols is None:
-            symbols = _allowed(agent, view.symbols("trades"))
+            symbols = _allowed(agent, sources.views.view().symbols("trades"))
         else:
             symbols = ask.symbols
             if agent.symbols is not None:
                 check_symbols(agent, symbols)
-        table = latest_table(view, symbols, sources.clock)
+        table, sent_bytes = self._latest_answers.table(symbols)
         if table.num_rows < len(symbols) and ask.symbols is not None:
             for symbol in symbols:
-                require_known(sources, view, symbol)
+                require_known(sources, sources.views.view(), symbol)
         call.rows += table.num_rows
-        call.bytes += table.nbytes
+        call.bytes += sent_bytes
         return table
 
     def _answer(self, call: Call, ask: Range | Tail | State | Bars | Sql) -> Answer:
