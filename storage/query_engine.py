@@ -105,7 +105,7 @@ class Engine:
         return Answer(relation, _metadata(views))
 
     def _find_hot(self) -> None:
-        if self.tape.hot is None and self._paths.words.exists():
+        if self.tape.hot is None and self._paths.head("trades").exists():
             self.tape.hot = HotReader(self._paths)
 
     def _make_shapes(self) -> dict[str, dict[str, str]]:

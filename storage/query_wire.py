@@ -15,6 +15,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -110,7 +111,9 @@ class Channel:
         return None if payload is None else Frame(Kind(kind), payload)
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket; whoever waits on either side wakes up."""
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
         self.sock.close()
 
     def _exactly(self, size: int) -> bytes | None:
