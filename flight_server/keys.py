@@ -2,13 +2,15 @@
 
 A key is `tf_<8 id characters>_<43 characters of 256 random bits>`. The id finds the record, the
 hash of the whole text is compared in constant time. The file is read again whenever it changed,
-so a revocation or an expiry acts on the next call. Nothing here can give a key back.
+so a revocation or an expiry acts on the next call; a file put there by hand, a moment later.
+Nothing here can give a key back.
 """
 
 import fcntl
 import hashlib
 import hmac
 import json
+import mmap
 import os
 import re
 import secrets
@@ -18,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from core.clock import Clock
+from core.clock import NS_PER_MS, Clock
 from core.errors import SettingsError, Unauthenticated, Unavailable
 from storage.disk import Disk
 
@@ -27,6 +29,7 @@ KEYS_MAX = 10_000
 RATE_DEFAULT = 10_000.0
 RATE_MAX = 1_000_000.0
 FILE_VERSION = 1
+STAT_EVERY_NS = 250 * NS_PER_MS
 
 _ID_ALPHABET = string.ascii_lowercase + string.digits
 _ID_LENGTH = 8
@@ -84,6 +87,28 @@ class KeyRequest:
     expires_ns: int | None = None
 
 
+class _ChangeCount:
+    """How often the keys were changed, in a mapped file: a look costs no system call.
+
+    It only saves looking at the key file on every call, so it need not survive anything.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.ftruncate(fd, mmap.PAGESIZE)
+            self._words = memoryview(mmap.mmap(fd, mmap.PAGESIZE)).cast("Q")
+        finally:
+            os.close(fd)
+
+    def read(self) -> int:
+        return self._words[0]
+
+    def add_one(self) -> None:
+        self._words[0] += 1
+
+
 class KeyRing:
     """The keys of one data folder, shared by the server (reading) and the CLI (writing)."""
 
@@ -92,6 +117,9 @@ class KeyRing:
         self._disk = disk
         self._clock = clock
         self._stamp: tuple[int, int, int] | None = None
+        self._changes = _ChangeCount(path.with_suffix(".count"))
+        self._seen_changes = -1
+        self._stat_ns = 0
         # Replaced as a whole, so a reader never sees half of a reload.
         self._by_id: dict[str, tuple[KeyRecord, Agent]] = {}
 
@@ -164,6 +192,12 @@ class KeyRing:
         raise SettingsError(f"no active key named {name!r}", hint=f"active keys: {active}")
 
     def _reload_if_changed(self) -> None:
+        """Read the file again where one of us changed it, and look now and then who else did."""
+        changes = self._changes.read()
+        now_ns = self._clock.monotonic_ns()
+        if changes == self._seen_changes and now_ns - self._stat_ns < STAT_EVERY_NS:
+            return
+        self._seen_changes, self._stat_ns = changes, now_ns
         try:
             stat = os.stat(self._path)
         except FileNotFoundError:
@@ -205,6 +239,7 @@ class KeyRing:
         found = {"version": FILE_VERSION, "keys": [_to_json(r) for r in records]}
         self._disk.write_whole(self._path, json.dumps(found, indent=1).encode())
         assert self._read() == list(records), "keys read back differ from keys written"
+        self._changes.add_one()
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:

@@ -4,14 +4,13 @@ The answer has plain text, because a dictionary costs a second message, and only
 say what a trade was. `age_ms` is our clock now minus the venue's time of the trade.
 """
 
-import struct
 from collections.abc import Sequence
 
 import pyarrow as pa
 
-from core.clock import NS_PER_MS, NS_PER_US, Clock
+from core.clock import NS_PER_US, Clock
 from core.schema import TRADES
-from storage.latest import LatestTrade
+from storage.latest import AGE, MS_PER_US, LatestTrade
 from storage.view import Views
 
 COLUMNS = (
@@ -28,13 +27,7 @@ COLUMNS = (
     "seq",
     "ts_recv",
 )
-AGE = pa.field("age_ms", pa.float64(), nullable=False)
 SCHEMA = pa.schema([*(pa.field(n, TRADES.plain_schema.field(n).type) for n in COLUMNS), AGE])
-
-_MS_PER_US = NS_PER_US / NS_PER_MS
-_AGE_TYPE = pa.float64()
-_AGE_BYTES = 8
-_double = struct.Struct("<d").pack
 
 
 class LatestAnswers:
@@ -56,23 +49,20 @@ class LatestAnswers:
         batches = []
         sent_bytes = 0
         for symbol in symbols:
-            found = self._hot.get(symbol) or self._cold(symbol)
-            if found is None:
-                continue
-            age = pa.py_buffer(_double((now_us - found.ts_event_us) * _MS_PER_US))
-            ages = pa.Array.from_buffers(_AGE_TYPE, 1, [None, age], 0)
-            row = found.batch.append_column(AGE, ages)
-            batches.append(row.replace_schema_metadata(metadata))
-            sent_bytes += found.row_bytes + _AGE_BYTES
+            found = self._hot.get(symbol, now_us) or self._cold(symbol, now_us)
+            if found is not None:
+                batches.append(found.batch.replace_schema_metadata(metadata))
+                sent_bytes += found.row_bytes
         if len(batches) == 1:
             return pa.Table.from_batches(batches), sent_bytes
         schema = batches[0].schema if batches else SCHEMA.with_metadata(metadata)
         return pa.Table.from_batches(batches, schema).combine_chunks(), sent_bytes
 
-    def _cold(self, symbol: str) -> LatestTrade | None:
+    def _cold(self, symbol: str, now_us: int) -> LatestTrade | None:
         """From the lake, where a symbol has not traded for longer than memory reaches back."""
         row = self._views.view().latest(symbol)
         if row is None:
             return None
-        row = row.select(COLUMNS).cast(self._hot.schema)
-        return LatestTrade(row, row.column("ts_event")[0].value, row.nbytes)
+        age_ms = (now_us - row.column("ts_event")[0].value) * MS_PER_US
+        row = row.select(COLUMNS).append_column(AGE, pa.array([age_ms])).cast(SCHEMA)
+        return LatestTrade(row, row.nbytes)

@@ -64,8 +64,11 @@ class HotReader:
 
     def latest(self, symbol: str) -> pa.RecordBatch | None:
         """The last valid trade as one row with plain text, or None where none is hot."""
-        found = self._latest.get(symbol)
-        return None if found is None else found.batch
+        found = self._latest.get(symbol, 0)
+        if found is None:
+            return None
+        rows = found.batch.select(TRADES.plain_schema.names)
+        return rows.cast(TRADES.plain_schema)
 
     def latest_trades(self, columns: Sequence[str]) -> LatestTrades:
         """A reader of last valid trades with some of the columns."""
