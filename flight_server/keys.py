@@ -122,6 +122,7 @@ class KeyRing:
         self._stat_ns = 0
         # Replaced as a whole, so a reader never sees half of a reload.
         self._by_id: dict[str, tuple[KeyRecord, Agent]] = {}
+        self._proven: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
         return f"KeyRing({len(self._by_id)} keys)"
@@ -129,10 +130,15 @@ class KeyRing:
     def agent(self, text: str) -> Agent:
         """Whose key this is; raise Unauthenticated where it does not let anybody in."""
         self._reload_if_changed()
+        raw = text.encode("utf-8", "replace")
         known = self._by_id.get(text[_ID_START:_ID_END])
-        digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
-        if known is None or not hmac.compare_digest(digest, known[0].sha256):
-            raise _wrong_key(text)
+        proven = self._proven.get(text[_ID_START:_ID_END])
+        # A key that was hashed once since the file was read is compared as it is.
+        if known is None or proven is None or not hmac.compare_digest(raw, proven):
+            digest = hashlib.sha256(raw).hexdigest()
+            if known is None or not hmac.compare_digest(digest, known[0].sha256):
+                raise _wrong_key(text)
+            self._proven[known[0].id] = raw
         record, agent = known
         if record.revoked_ns is not None:
             raise Unauthenticated(
@@ -201,7 +207,7 @@ class KeyRing:
         try:
             stat = os.stat(self._path)
         except FileNotFoundError:
-            self._by_id, self._stamp = {}, None
+            self._by_id, self._proven, self._stamp = {}, {}, None
             return
         stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         if stamp != self._stamp:
@@ -212,6 +218,7 @@ class KeyRing:
                     "the server cannot read its list of keys", hint="tell the operator"
                 ) from error
             self._by_id = {r.id: (r, _agent(r)) for r in records}
+            self._proven = {}
             self._stamp = stamp
 
     def _read(self) -> list[KeyRecord]:

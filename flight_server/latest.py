@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from core.clock import NS_PER_US, Clock
 from core.schema import TRADES
+from storage.head import Word
 from storage.latest import AGE, MS_PER_US, LatestTrade
 from storage.view import Views
 
@@ -37,14 +38,15 @@ class LatestAnswers:
         self._views = views
         self._clock = clock
         self._hot = views.hot.latest_trades(COLUMNS)
+        self._words = views.hot.table("trades").head.words
 
     def table(self, symbols: Sequence[str]) -> tuple[pa.Table, int]:
         """The last valid trade of each symbol that has one, and the bytes of the rows."""
-        marks = self._views.hot.watermarks("trades")
-        metadata = {
-            b"visible_seq": b"%d" % marks.visible_seq,
-            b"durable_seq": b"%d" % marks.durable_seq,
-        }
+        # Looked at before any row, so every row up to visible_seq was seen; durable first, so it
+        # is never ahead.
+        durable_seq = self._words[Word.DURABLE_SEQ]
+        visible_seq = max(self._words[Word.VISIBLE_SEQ], durable_seq)
+        metadata = {b"visible_seq": b"%d" % visible_seq, b"durable_seq": b"%d" % durable_seq}
         now_us = self._clock.now_ns() // NS_PER_US
         batches = []
         sent_bytes = 0

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from core.clock import NS_PER_MS, NS_PER_US
 from core.schema import TRADES
+from storage.head import SLOTS_START
 from storage.reader import FastReader, MappedBlock
 from storage.words import Words
 
@@ -28,8 +29,9 @@ class LatestTrade(NamedTuple):
 
 
 class _Ready(NamedTuple):
-    block: MappedBlock
-    codes: list[int]
+    place: int  # segment and block, as the head packs them
+    coded: list[tuple[memoryview, int]]  # codes of a text column, and the one that repeats
+    times: memoryview
     batch: pa.RecordBatch
     row_bytes: int
     ages: NDArray[np.float64]
@@ -51,35 +53,46 @@ class LatestTrades:
         self._columns = columns
         self.schema = pa.schema([*(pa.field(n, full.field(n).type) for n in columns), AGE])
         self._coded = [n for n in TRADES.text_columns if n != "symbol" and n in columns]
+        self._slots: dict[str, int] = {}
         self._ready: dict[int, _Ready] = {}
 
     def get(self, symbol: str, now_us: int) -> LatestTrade | None:
         """The row, or None where none is hot; a few microseconds."""
         trades = self._trades()
-        code = self._words.code("symbol", symbol)
-        if code is None:
-            trades.refresh()
-            code = self._words.code("symbol", symbol)
-        place = trades.head.latest(code) if code is not None else None
-        if place is None:
+        slot = self._slots.get(symbol)
+        if slot is None:
+            slot = self._find(trades, symbol)
+            if slot is None:
+                return None
+        packed = trades.head.words[slot]
+        if packed == 0:
             return None
-        segment, number, row = place
-        block = trades.block_at(segment, number)
-        if block is None:
-            return None
-        values = block.values
-        codes = [int(values[name][row]) for name in self._coded]
-        ready = self._ready.get(block.symbol_code)
-        if ready is None or ready.block is not block or ready.codes != codes:
-            ready = self._prepare(block, codes)
-            self._ready[block.symbol_code] = ready
-        ready.ages[row] = (now_us - int(values["ts_event"][row])) * MS_PER_US
+        row = (packed & 0xFFFF) - 1
+        ready = self._ready.get(slot)
+        if ready is None or ready.place != packed >> 16 or not _repeats(ready, row):
+            block = trades.block_at(packed >> 32, (packed >> 16) & 0xFFFF)
+            if block is None:
+                return None
+            ready = self._prepare(block, row, packed >> 16)
+            self._ready[slot] = ready
+        ready.ages[row] = (now_us - ready.times[row]) * MS_PER_US
         return LatestTrade(ready.batch.slice(row, 1), ready.row_bytes)
 
-    def _prepare(self, block: MappedBlock, codes: list[int]) -> _Ready:
-        """The block with each text column repeating one word."""
+    def _find(self, trades: FastReader, symbol: str) -> int | None:
+        """Where the head says where a symbol's row is; codes of words never change."""
+        trades.refresh()
+        code = self._words.code("symbol", symbol)
+        if code is None:
+            return None
+        self._slots[symbol] = SLOTS_START + code
+        return self._slots[symbol]
+
+    def _prepare(self, block: MappedBlock, row: int, place: int) -> _Ready:
+        """The block with each text column repeating the word it has in one row."""
         batch = block.batch(self._words)
-        text = dict(zip(self._coded, codes, strict=True), symbol=block.symbol_code)
+        text = {name: int(block.values[name][row]) for name in self._coded}
+        coded = [(block.values[name].data, code) for name, code in text.items()]
+        text["symbol"] = block.symbol_code
         arrays = [
             pa.repeat(self._words.array(name)[text[name]], batch.num_rows)
             if name in text
@@ -89,4 +102,10 @@ class LatestTrades:
         ages = np.zeros(batch.num_rows)
         arrays.append(pa.Array.from_buffers(AGE.type, len(ages), [None, pa.py_buffer(ages)], 0))
         plain = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-        return _Ready(block, codes, plain, plain.slice(0, 1).nbytes, ages)
+        times = block.values["ts_event"].data
+        return _Ready(place, coded, times, plain, plain.slice(0, 1).nbytes, ages)
+
+
+def _repeats(ready: _Ready, row: int) -> bool:
+    """Whether a row has the words its batch repeats."""
+    return all(codes[row] == code for codes, code in ready.coded)
