@@ -10,6 +10,8 @@ from core.errors import TooMuch, Unavailable
 from flight_server.auth import Call
 from flight_server.edge import Cancelled
 
+LOOK_EVERY = 8  # batches between two looks at whether the caller is still there
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -45,13 +47,14 @@ def counted(
 ) -> Iterator[pa.RecordBatch]:
     """Pass batches on and count them; raise TooMuch at a limit, Cancelled when told to."""
     row_bytes: float | None = None
-    for batch in batches:
+    for number, batch in enumerate(batches):
         if row_bytes is None:
             row_bytes = fixed_row_bytes(batch.schema)
-        if call.is_gone():
-            raise Cancelled("the call was cancelled", hint="ask again")
-        if limits is not None:
-            drain.check()
+        if limits is None or number % LOOK_EVERY == 0:
+            if call.is_gone():
+                raise Cancelled("the call was cancelled", hint="ask again")
+            if limits is not None:
+                drain.check()
         call.rows += batch.num_rows
         call.bytes += int(row_bytes * batch.num_rows) if row_bytes else batch.nbytes
         if limits is not None and (call.rows > limits.rows or call.bytes > limits.bytes):

@@ -21,6 +21,7 @@ from storage.ranges import Range, cut, filtered, in_range
 from storage.reader import HotSlice
 
 BATCH_ROWS = 16_384
+LINED_UP_MAX = 256
 SORT_ORDER = [("ts_event", "ascending"), ("ts_ns", "ascending"), ("seq", "ascending")]
 
 
@@ -166,13 +167,33 @@ def _in_order(
             end = max(end, waiting[0].bounds[1])
             together.append(waiting.pop(0))
         if len(together) == 1 and together[0].is_sorted:
-            for batch in together[0].batches(wanted):
-                yield from _chunks(batch)
+            # Slices of memory cost next to nothing to line up; doing so ahead keeps the sender
+            # from waiting for each of them.
+            while together[0].is_hot and len(together) < LINED_UP_MAX and _follows(waiting, end):
+                together.append(waiting.pop(0))
+                end = together[-1].bounds[1]
+            if together[0].is_hot:
+                yield from [
+                    c for part in together for b in part.batches(wanted) for c in _chunks(b)
+                ]
+            else:
+                for batch in together[0].batches(wanted):
+                    yield from _chunks(batch)
             continue
         rows = [b for part in together for b in part.batches(wanted) if b.num_rows]
         merged = pa.Table.from_batches(rows, TABLES[table].schema).unify_dictionaries()
         for batch in merged.sort_by(SORT_ORDER).combine_chunks().to_batches():
             yield from _chunks(batch)
+
+
+def _follows(waiting: "list[ColdPart | HotPart]", end: int) -> bool:
+    """Whether the next part is sorted, hot, and wholly after `end` and before the one after it."""
+    if not waiting or not waiting[0].is_hot or not waiting[0].is_sorted:
+        return False
+    after, following = waiting[0], waiting[1:2]
+    return after.bounds[0] >= end and not any(
+        _overlaps(after, part, after.bounds[1]) for part in following
+    )
 
 
 def _overlaps(before: "ColdPart | HotPart", after: "ColdPart | HotPart", end: int) -> bool:
