@@ -39,9 +39,10 @@ def parse_or_refuse(raw):
     try:
         return parse_ticket(raw, now_ns=OPEN_NS)
     except (BadTicket, BadSql) as error:
-        assert error.message
-        assert error.hint
-        return None
+        refusal = error
+    assert refusal.message
+    assert refusal.hint
+    return None
 
 
 @given(KINDS, st.one_of(SYMBOLS, st.text(max_size=40)), WORDS)
