@@ -48,7 +48,8 @@ class QueryTape:
             "source_seq": np.arange(self._numbers + 1, self._numbers + count + 1),
         }
         self._numbers += count
-        self.store.append(TickBatch("trades", symbol, f"{symbol}Z5", "test", {**given, **columns}))  # type: ignore[dict-item]
+        batch = TickBatch("trades", symbol, f"{symbol}Z5", "test", {**given, **columns})
+        self.store.append(batch)
 
     def seal(self, symbol: str, table: str = "trades") -> None:
         """Seal every row of a symbol and tell the readers."""
