@@ -65,10 +65,10 @@ class StoredNumbers:
         self._views = views
 
     def source_seqs(
-        self, symbol: str, contract: str, source: str, start_us: int, end_us: int
+        self, table: str, symbol: str, contract: str, source: str, start_us: int, end_us: int
     ) -> NDArray[np.int64]:
-        """`source_seq` of the trades in [start_us, end_us), repeated as often as stored."""
-        reader = self._views.view().scan("trades", symbol, start_us=start_us, end_us=end_us)
+        """`source_seq` of the rows in [start_us, end_us), repeated as often as stored."""
+        reader = self._views.view().scan(table, symbol, start_us=start_us, end_us=end_us)
         found = [np.zeros(0, np.int64)]
         for batch in reader:
             same = pc.and_(

@@ -6,7 +6,7 @@ rejects. A batch without fault costs a handful of reductions; only one that fail
 looked at row by row.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from core.batch import Rejected, TickBatch
 from core.clock import MINUTE_NS, NS_PER_US
-from core.schema import DEPTH_COMMANDS, GRADES, KINDS
+from core.schema import SEEDED_WORDS
 
 AHEAD_US_MAX = 5 * MINUTE_NS // NS_PER_US
 TIME_US_MIN = 631_152_000_000_000  # 1990-01-01, before any venue we can read
@@ -42,7 +42,7 @@ _WHOLE = {  # whole-number columns: least and greatest value allowed, and the re
 }
 _WORDS = {
     name: (frozenset(words), f"{name} is not one of {', '.join(words)}")
-    for name, words in (("kind", KINDS), ("grade", GRADES), ("command", DEPTH_COMMANDS))
+    for name, words in SEEDED_WORDS.items()
 }
 # The place of a reason is its code; 0 is a good row.
 REASONS = (
@@ -140,6 +140,8 @@ def _is_plainly_good(batch: TickBatch, now_us: int) -> bool:
             is_plain = _greatest(column.view(np.uint16)) <= 999
         elif name in _WHOLE:
             is_plain = _least(column) >= 0
+        elif name in _WORDS and column.dtype != object:
+            is_plain = _least(column) >= 0 and _greatest(column) < len(_WORDS[name][0])
         else:
             is_plain = name not in _WORDS or _WORDS[name][0].issuperset(column.tolist())
         if not is_plain:
@@ -176,7 +178,7 @@ def _judge(batch: TickBatch, now_us: int) -> Iterator[tuple[str, NDArray[np.bool
         price = columns["price"]
         needs_price = np.ones(batch.rows, np.bool_)
         if "command" in columns:
-            needs_price = ~np.isin(columns["command"].astype(np.str_), _NO_LEVEL)
+            needs_price = ~_is_one_of(_NO_LEVEL, "command", columns["command"])
         yield NAN, np.isnan(price)
         yield INFINITE, np.isinf(price)
         yield NOT_POSITIVE, needs_price & (price <= 0)
@@ -188,7 +190,16 @@ def _judge(batch: TickBatch, now_us: int) -> Iterator[tuple[str, NDArray[np.bool
             yield reason, (columns[name] < least) | (columns[name] > greatest)
     for name, (words, reason) in _WORDS.items():
         if name in columns:
-            yield reason, np.array([word not in words for word in columns[name].tolist()])
+            yield reason, ~_is_one_of(words, name, columns[name])
+
+
+def _is_one_of(words: Collection[str], name: str, column: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows of an enumeration are one of some words, told as words or as their codes."""
+    if column.dtype == object:
+        return np.array([word in words for word in column.tolist()], np.bool_)
+    known = [word in words for word in SEEDED_WORDS[name]]
+    is_code = (column >= 0) & (column < len(known))
+    return np.asarray(np.array([*known, False])[np.where(is_code, column, len(known))])
 
 
 def _plain(value: object) -> object:

@@ -16,7 +16,9 @@ from pathlib import Path
 from core.clock import US_PER_S
 from core.errors import FeedGarbled
 from core.log import Log
+from ingest import depth
 from ingest.contract import Contract, parse_stem
+from ingest.depth import DepthFile, DepthNaming, open_depth, parse_name
 from ingest.guard import TIME_US_MIN, find_faults
 from ingest.ranks import KeptSeqs, Ranks, Seqs
 from ingest.scale import find_scale
@@ -38,9 +40,8 @@ from ingest.taking import Existing, Sink, Taker, good_rows, source_seqs
 log = Log("import")
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
-_SUPPORTED = "give a Sierra Chart .scid file, or ticks as Parquet or CSV"
+_SUPPORTED = "give a Sierra Chart .scid or .depth file, or ticks as Parquet or CSV"
 _OTHERS = {
-    b"SCDD": "a Sierra Chart market depth file",
     b"PK\x03\x04": "a ZIP archive",
     b"\x1f\x8b": "a gzip file",
     b"[": "a JSON file",
@@ -117,6 +118,9 @@ class _Job:
         if head.startswith(MAGIC) or path.suffix.lower() == ".scid":
             file = open_scid(partial(os.pread, descriptor), size, path.name)
             return self._import_scid(file, path, size)
+        if head.startswith(depth.MAGIC) or path.suffix.lower() == ".depth":
+            book_file = open_depth(partial(os.pread, descriptor), size, path.name)
+            return self._import_depth(book_file, path, size)
         for magic, kind in _OTHERS.items():
             if head.startswith(magic):
                 raise FeedGarbled(
@@ -151,11 +155,37 @@ class _Job:
         skipped = {"quotes": tally.quotes, "bars": tally.bars, "blanks": tally.blanks}
         return self._done((about.root,), tally.records, skipped, file.partial_bytes)
 
+    def _import_depth(self, file: DepthFile, path: Path, size: int) -> Imported:
+        named = parse_name(path.name)
+        today = datetime.fromtimestamp(self.taker.now_us // US_PER_S, UTC).date()
+        day = named[1] if named else file.first_day() or today
+        about = self._contract_on(day, path)
+        scale = self.options.scale or find_scale(
+            file.sample_prices(),
+            about.root,
+            is_future=about.is_future,
+            reference=self.options.reference,
+        )
+        naming = DepthNaming(about.root, about.contract, scale, day)
+        ranks = Ranks(_no_repeats)
+        tally = depth.Tally()
+        for chunk, records in self._chunks(file):
+            decoded = depth.decode(records, tally.records, naming, self.taker.now_us)
+            tally += decoded.tally
+            self.taker.take(chunk, decoded.batch, ranks)
+            self.taker.take_unreadable(decoded.refused)
+            self.progress(file.header_bytes + tally.records * depth.RECORD_BYTES, size)
+        skipped = {"blanks": tally.blanks}
+        return self._done((about.root,), tally.records, skipped, file.partial_bytes)
+
     def _contract_of(self, file: ScidFile, path: Path) -> Contract:
         first_us = file.first_time_us()
         if first_us is None or not TIME_US_MIN <= first_us <= self.taker.now_us:
             first_us = self.taker.now_us
-        day: date = datetime.fromtimestamp(first_us // US_PER_S, UTC).date()
+        return self._contract_on(datetime.fromtimestamp(first_us // US_PER_S, UTC).date(), path)
+
+    def _contract_on(self, day: date, path: Path) -> Contract:
+        """What the caller or the file's name says; `day` is a day in the file."""
         if self.options.symbol is None:
             return parse_stem(path.name.split(".")[0], day)
         named = parse_stem(self.options.symbol, day)
@@ -169,7 +199,7 @@ class _Job:
             return named
         return Contract(named.root, named.root + in_file.contract.removeprefix(in_file.root))
 
-    def _chunks(self, file: ScidFile) -> Iterator[tuple[int, Records]]:
+    def _chunks(self, file: ScidFile | DepthFile) -> Iterator[tuple[int, Records]]:
         rows = self.options.chunk_records
         for chunk, records in enumerate(file.chunks(rows)):
             expected = min(rows, file.records - chunk * rows)
@@ -214,6 +244,11 @@ class _Job:
         return Imported(
             symbols, rows, taker.added, taker.duplicates, taker.rejected, skipped, partial_bytes
         )
+
+
+def _no_repeats(chunk: int) -> Seqs:
+    """Records of a depth file are numbered, so no chunk can hold another's numbers."""
+    raise AssertionError(f"chunk {chunk} of a depth file has a record's number twice")
 
 
 @contextmanager

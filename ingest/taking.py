@@ -28,9 +28,9 @@ class Existing(Protocol):
     """What the tape already holds."""
 
     def source_seqs(
-        self, symbol: str, contract: str, source: str, start_us: int, end_us: int
+        self, table: str, symbol: str, contract: str, source: str, start_us: int, end_us: int
     ) -> Seqs:
-        """`source_seq` of each trade of a contract and source with start <= ts_event < end."""
+        """`source_seq` of each row of a contract and source with start <= ts_event < end."""
 
 
 @dataclass(slots=True)
@@ -82,8 +82,9 @@ class Taker:
         if good.rows == 0:
             return np.empty(0, np.int64)
         times: Seqs = np.asarray(good.columns["ts_event"], np.int64)
+        start_us, end_us = int(times.min()), int(times.max()) + 1
         return self.existing.source_seqs(
-            good.symbol, good.contract, good.source, int(times.min()), int(times.max()) + 1
+            good.table, good.symbol, good.contract, good.source, start_us, end_us
         )
 
 

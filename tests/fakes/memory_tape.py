@@ -24,12 +24,13 @@ class MemoryTape:
     def settle(self):
         self._settled = len(self.batches)
 
-    def source_seqs(self, symbol, contract, source, start_us, end_us):
+    def source_seqs(self, table, symbol, contract, source, start_us, end_us):
         self.asked.append((symbol, contract, source, start_us, end_us))
         seen = self.batches[: self._settled] if self._is_blind else self.batches
         found = [np.empty(0, np.int64)]
         for batch in seen:
-            if (batch.symbol, batch.contract, batch.source) == (symbol, contract, source):
+            name = (batch.table, batch.symbol, batch.contract, batch.source)
+            if name == (table, symbol, contract, source):
                 times = batch.columns["ts_event"]
                 found.append(batch.columns["source_seq"][(times >= start_us) & (times < end_us)])
         return np.concatenate(found)

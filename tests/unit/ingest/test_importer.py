@@ -189,7 +189,7 @@ def test_progress_goes_up_to_the_whole_file(es):
 @pytest.mark.parametrize(
     ("name", "content", "found"),
     [
-        ("a.depth", b"SCDD@\0\0\0", "market depth"),
+        ("a.depth", b"SCDD@\0\0\0", "at least 64 bytes"),
         ("a.json", b'[{"ticker": 1}]', "JSON"),
         ("a.json.gz", b"\x1f\x8b\x08\0", "gzip"),
         ("a.zip", b"PK\x03\x04", "ZIP"),
