@@ -83,12 +83,13 @@ class QueryService:
         raised by the reader. Dropping the reader, or `is_cancelled`, stops the statement.
         """
         lane, schema, frame = self._begin(question, is_cancelled, is_describe=False)
-        return pa.RecordBatchReader.from_batches(schema, self._batches(lane, frame, is_cancelled))
+        rows = _Rows(self, lane, frame, is_cancelled)
+        return pa.RecordBatchReader.from_batches(schema, rows)
 
     def describe(self, question: Question) -> pa.Schema:
         """The columns an answer would have."""
         lane, schema, _ = self._begin(question, never, is_describe=True)
-        self._give_back(lane)
+        self.give_back(lane)
         return schema
 
     def _begin(
@@ -100,10 +101,10 @@ class QueryService:
             is_done = False
             try:
                 lane.ask(question, is_describe=is_describe)
-                frame = self._next(lane, is_cancelled)
+                frame = self.next(lane, is_cancelled)
                 assert frame.kind == Kind.SCHEMA, frame.kind
                 schema = ipc.read_schema(pa.py_buffer(frame.payload))
-                first = self._next(lane, is_cancelled)
+                first = self.next(lane, is_cancelled)
                 is_done = True
                 return lane, schema, first
             except Died:
@@ -114,37 +115,15 @@ class QueryService:
                 # An ERROR frame ended it; only cancelling leaves the worker at work.
                 is_done = not is_cancelled()
                 if is_done:
-                    self._give_back(lane)
+                    self.give_back(lane)
                 raise
             finally:
                 if not is_done:
-                    self._cancel(lane)
+                    self.cancel(lane)
         raise AssertionError
 
-    def _batches(
-        self, lane: Lane, frame: Frame, is_cancelled: Callable[[], bool]
-    ) -> Iterator[pa.RecordBatch]:
-        is_done = False
-        try:
-            while frame.kind == Kind.BATCH:
-                yield lane.slots.read(frame)
-                frame = self._next(lane, is_cancelled)
-            assert frame.kind == Kind.END, frame.kind
-            is_done = True
-            self._give_back(lane)
-        except Died:
-            is_done = True
-            raise _restarted() from None
-        except PipelineError:
-            is_done = not is_cancelled()
-            if is_done:
-                self._give_back(lane)
-            raise
-        finally:
-            if not is_done:
-                self._cancel(lane)
-
-    def _next(self, lane: Lane, is_cancelled: Callable[[], bool]) -> Frame:
+    def next(self, lane: Lane, is_cancelled: Callable[[], bool]) -> Frame:
+        """What a lane's worker says next."""
         return lane.next(is_cancelled, self._clock, self._limits.seconds + 3 * GRACE_S)
 
     def _take(self, is_cancelled: Callable[[], bool]) -> Lane:
@@ -168,19 +147,22 @@ class QueryService:
             finally:
                 self._waiting -= 1
 
-    def _give_back(self, lane: Lane) -> None:
+    def give_back(self, lane: Lane) -> None:
+        """The lane is free for the next statement."""
         with self._changed:
             if lane.worker is self._worker:
                 self._idle.append(lane)
                 self._changed.notify()
+            else:
+                lane.channel.close()
 
-    def _cancel(self, lane: Lane) -> None:
+    def cancel(self, lane: Lane) -> None:
         """Stop the lane's statement in the background; whoever cancels does not wait."""
         threading.Thread(target=self._drain, args=(lane,), daemon=True).start()
 
     def _drain(self, lane: Lane) -> None:
         if lane.drain(self._clock):
-            self._give_back(lane)
+            self.give_back(lane)
 
     def _spawn(self) -> Worker:
         worker = Worker(self._paths, self._lake_url, self._limits, self._lane_count)
@@ -209,6 +191,8 @@ class QueryService:
             if self._is_stopped or self._worker is not worker:
                 return
             self._worker = None
+            for lane in self._idle:
+                lane.channel.close()
             self._idle.clear()
         log.warning("worker.died", pid=worker.process.pid, code=code)
         while not self._is_stopped:
@@ -219,6 +203,51 @@ class QueryService:
             except (Unavailable, OSError) as error:
                 log.error("worker.not_started", reason=error)
                 self._clock.sleep_s(RESTART_S)
+
+
+class _Rows:
+    """The batches of one answer. Not a generator: one that was never begun cleans nothing up."""
+
+    def __init__(
+        self, service: QueryService, lane: Lane, frame: Frame, is_cancelled: Callable[[], bool]
+    ) -> None:
+        self._service = service
+        self._lane = lane
+        self._frame: Frame | None = frame
+        self._is_cancelled = is_cancelled
+        self._is_done = False
+
+    def __iter__(self) -> "_Rows":
+        return self
+
+    def __next__(self) -> pa.RecordBatch:
+        if self._is_done:
+            raise StopIteration
+        try:
+            frame = self._frame or self._service.next(self._lane, self._is_cancelled)
+        except Died:
+            self._is_done = True
+            raise _restarted() from None
+        except PipelineError:
+            # An ERROR frame ended it; only cancelling leaves the worker at work.
+            if not self._is_cancelled():
+                self._is_done = True
+                self._service.give_back(self._lane)
+            raise
+        self._frame = None
+        if frame.kind == Kind.BATCH:
+            return self._lane.slots.read(frame)
+        assert frame.kind == Kind.END, frame.kind
+        self._is_done = True
+        self._service.give_back(self._lane)
+        raise StopIteration
+
+    def __del__(self) -> None:
+        if self._is_done:
+            return
+        if self._frame is not None and self._frame.kind == Kind.BATCH:
+            self._lane.slots.read(self._frame)  # and let go, so that its slot is free
+        self._service.cancel(self._lane)
 
 
 @contextmanager

@@ -33,7 +33,10 @@ BATCH_BYTES = 2 << 20
 BATCH_ROWS = (2_048, 65_536)
 DUCKDB_SHARE = 0.6  # of a worker's memory; the rest is Arrow, Python and stacks
 HOT_SHARE = 0.25
+# Bytes a value takes in Arrow, roughly; what is not listed is nested and may be a ladder.
 WIDTHS = {"BOOLEAN": 1, "TINYINT": 1, "SMALLINT": 2, "INTEGER": 4, "FLOAT": 4, "VARCHAR": 12}
+WIDTHS |= dict.fromkeys(("BIGINT", "DOUBLE", "TIMESTAMP", "DATE", "HUGEINT"), 8)
+WIDTH_UNKNOWN = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,7 @@ class Answer:
 
     def batches(self) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
         """Start computing; rows come in batches of about BATCH_BYTES."""
-        width = sum(WIDTHS.get(str(kind), 8) for kind in self._relation.types)
+        width = sum(WIDTHS.get(str(kind), WIDTH_UNKNOWN) for kind in self._relation.types)
         rows = BATCH_BYTES // max(width, 1) // 2_048 * 2_048
         rows = min(max(rows, BATCH_ROWS[0]), BATCH_ROWS[1])
         reader = self._relation.to_arrow_reader(rows)

@@ -96,7 +96,7 @@ class Lane:
     def next(self, is_cancelled: Callable[[], bool], clock: Clock, seconds: float) -> Frame:
         """The next frame; raise what it says went wrong, or Unavailable where cancelled."""
         deadline_ns = clock.monotonic_ns() + int(seconds * NS_PER_S)
-        while not select.select([self.channel.sock], [], [], POLL_S)[0]:
+        while not self._is_ready():
             if is_cancelled():
                 raise Unavailable("the statement was cancelled", hint="ask again")
             if clock.monotonic_ns() > deadline_ns:
@@ -104,12 +104,20 @@ class Lane:
                 raise TooSlow("the query worker did not answer in time", hint="ask for less")
         frame = self.channel.receive()
         if frame is None:
+            self.channel.close()
             raise Died
         if frame.kind == Kind.ERROR:
             facts = frame.facts()
             kind = ERRORS.get(str(facts["code"]), Unavailable)
             raise kind(str(facts["message"]), hint=str(facts["hint"]))
         return frame
+
+    def _is_ready(self) -> bool:
+        """Wait a moment for the worker to say something, or to be gone."""
+        fd = self.channel.sock.fileno()
+        if fd < 0:
+            raise Died
+        return bool(select.select([fd], [], [], POLL_S)[0])
 
     def drain(self, clock: Clock) -> bool:
         """Cancel and wait until the worker has let go; False where it does not."""
@@ -121,7 +129,10 @@ class Lane:
                     return True
                 if frame.kind == Kind.BATCH:
                     self.slots.read(frame)
-        except (Died, OSError, TooSlow):
+        except (Died, OSError):
+            self.channel.close()
+            return False
+        except TooSlow:
             return False
         except PipelineError:
             return True

@@ -226,15 +226,22 @@ def _stopped(run: Run, options: WorkerOptions) -> PipelineError:
     return Unavailable("the statement was cancelled", hint="ask again")
 
 
-def _limit_process(memory_bytes: int) -> None:
+def _limit_process() -> None:
     os.nice(PRIORITY)
     # No file can grow by this process, whatever SQL finds to write with.
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES_MAX, hard), min(FILES_MAX, hard)))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    """Bound what statements may add to what the idle process has reserved."""
+    status = Path("/proc/self/status").read_text()
+    idle_bytes = int(status.split("VmData:")[1].split()[0]) * 1024
+    limit_bytes = idle_bytes + memory_bytes
+    resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
 def main(argument: str) -> None:
@@ -243,7 +250,7 @@ def main(argument: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     options = parse_options(argument)
     clock = SystemClock()
-    _limit_process(options.memory_bytes)
+    _limit_process()
     engine = Engine(
         Paths(Path(options.root)),
         options.lake_url,
@@ -256,8 +263,10 @@ def main(argument: str) -> None:
         lanes.append(LaneServer(channel, SlotWriter(slots, channel), engine, options))
     for lane in lanes:
         lane.start()
-        lane.channel.send(Kind.READY)
     threading.Thread(target=_load_forever, args=(engine, clock), daemon=True).start()
+    _limit_memory(options.memory_bytes)
+    for lane in lanes:
+        lane.channel.send(Kind.READY)
     while True:
         for lane in lanes:
             lane.watch()
