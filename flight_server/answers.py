@@ -1,4 +1,6 @@
-"""What each ticket answers: checks first, then a schema with its metadata and a stream of batches.
+"""What each ticket answers: a schema with its metadata and a stream of batches.
+
+Whether the key may ask was settled before, in `access`.
 
 Three answers are kept apart: a symbol nobody knows, a range older than what is kept, and a good
 question that simply has no rows.
@@ -13,8 +15,8 @@ import pyarrow as pa
 
 from core.clock import DAY_US, NS_PER_US, Clock
 from core.errors import OutsideRetention, Unavailable, UnknownInstrument
+from flight_server.access import GEX_TICKERS
 from flight_server.asking import Queries
-from flight_server.auth import check_scope, check_symbols
 from flight_server.bars import bars_question
 from flight_server.bounds import time_bounds
 from flight_server.gapbook import GAPS_SHOWN_MAX, GapBook, refuse_gaps
@@ -27,8 +29,6 @@ TICKED_TABLES = ("trades", "quotes", "depth", "gex", "book")
 TAIL_WINDOW_US = 1_000_000
 TAIL_GROWTH = 8
 STATE_WINDOW_US = 120_000_000
-# GEXBot's futures ladders are in the points of both contracts of their root.
-GEX_TICKERS = {"NQ": "NQ_NDX", "MNQ": "NQ_NDX", "ES": "ES_SPX", "MES": "ES_SPX"}
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,15 @@ class Answer:
     batches: Iterable[pa.RecordBatch]
 
 
-def answer_range(sources: Sources, agent: Agent, ask: Range) -> Answer:
+def answer_range(sources: Sources, ask: Range) -> Answer:
     """`ticks:` and `depth:`."""
-    check_scope(agent, "read")
-    check_symbols(agent, [ask.symbol])
     table = "trades" if ask.kind == "ticks" else ask.kind
     view = sources.views.view()
     return _scan(sources, view, table, ask.symbol, ask.span)
 
 
-def answer_tail(sources: Sources, agent: Agent, ask: Tail) -> Answer:
+def answer_tail(sources: Sources, ask: Tail) -> Answer:
     """`tail:`: ever longer looks back until there are enough rows."""
-    check_scope(agent, "read")
-    check_symbols(agent, [ask.symbol])
     view = sources.views.view()
     metadata = _watermarks(view, "trades")
     batches = _tail(view, "trades", ask.symbol, ask.rows)
@@ -77,12 +73,9 @@ def answer_tail(sources: Sources, agent: Agent, ask: Tail) -> Answer:
     return Answer(_with(schema, metadata), batches)
 
 
-def answer_state(sources: Sources, agent: Agent, ask: State) -> Answer:
+def answer_state(sources: Sources, ask: State) -> Answer:
     """`gex:` and `book:`: the newest, or a range."""
-    check_scope(agent, "read")
     symbol = GEX_TICKERS.get(ask.symbol, ask.symbol) if ask.kind == "gex" else ask.symbol
-    if agent.symbols is not None and symbol not in agent.symbols:
-        check_symbols(agent, [ask.symbol])
     view = sources.views.view()
     if ask.is_range:
         return _scan(sources, view, ask.kind, symbol, ask.span)
@@ -94,12 +87,8 @@ def answer_state(sources: Sources, agent: Agent, ask: State) -> Answer:
     return Answer(_with(schema, metadata), rows)
 
 
-def answer_bars(
-    sources: Sources, agent: Agent, ask: Bars, is_cancelled: Callable[[], bool]
-) -> Answer:
+def answer_bars(sources: Sources, ask: Bars, is_cancelled: Callable[[], bool]) -> Answer:
     """`bars:`: whole bars only, over the rollups, or over trades where `known_at` is given."""
-    check_scope(agent, "read")
-    check_symbols(agent, [ask.symbol])
     view = sources.views.view()
     question, span = bars_question(ask, sources.clock.now_ns())
     metadata = _watermarks(view, "trades")
@@ -112,7 +101,6 @@ def answer_sql(
     sources: Sources, agent: Agent, ask: Sql, is_cancelled: Callable[[], bool]
 ) -> Answer:
     """One statement, in the query worker's sandbox."""
-    check_scope(agent, "sql")
     metadata = _watermarks(sources.views.view(), "trades")
     reader = _queries(sources).run(sql_question(agent, ask), is_cancelled=is_cancelled)
     return Answer(_with(reader.schema, metadata), reader)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from core.clock import NS_PER_MS, NS_PER_S, NS_PER_US, Clock
-from core.errors import Forbidden, TooMuch, Unauthenticated
+from core.errors import TooMuch, Unauthenticated
 from flight_server.audit import Audit, CallEntry
 from flight_server.edge import code_of, door, to_flight
 from flight_server.keys import Agent, KeyRing
@@ -28,6 +28,7 @@ METHOD_NAMES: Final = {
 }
 KEY_BYTES_MAX: Final = 1_024
 
+_NO_PAYLOAD = (pa.ArrowException, OSError, StopIteration)
 _HANDSHAKE = flight.FlightMethod.HANDSHAKE
 _here = threading.local()
 
@@ -202,12 +203,12 @@ class HandshakeHandler(flight.ServerAuthHandler):  # type: ignore[misc]
         _here.call = None
         if call is not None and call.key:
             # A Basic handshake has no payload; its header was judged already.
-            with suppress(pa.ArrowException, StopIteration):
+            with suppress(*_NO_PAYLOAD):
                 incoming.read()
             return
         try:
             raw = bytes(incoming.read())
-        except (pa.ArrowException, StopIteration):
+        except _NO_PAYLOAD:
             raw = b""
         if len(raw) > KEY_BYTES_MAX:
             raise Unauthenticated(
@@ -237,29 +238,6 @@ def key_in(headers: Mapping[str, Sequence[str]]) -> str:
         token = tokens[0]
         return token.decode("utf-8", "replace") if isinstance(token, bytes) else token
     return ""
-
-
-def check_scope(agent: Agent, scope: str) -> None:
-    """Raise Forbidden where the key lacks a scope."""
-    if scope not in agent.scopes:
-        raise Forbidden(
-            f"the key of {agent.name!r} lacks the scope {scope}, "
-            f"it has {', '.join(sorted(agent.scopes))}",
-            hint=f"ask the operator for a key made with --scope {scope}",
-        )
-
-
-def check_symbols(agent: Agent, symbols: Sequence[str]) -> None:
-    """Raise Forbidden where the key does not allow one of the symbols."""
-    if agent.symbols is None:
-        return
-    refused = [symbol for symbol in symbols if symbol not in agent.symbols]
-    if refused:
-        raise Forbidden(
-            f"the key of {agent.name!r} does not allow {', '.join(refused)}, "
-            f"it allows {', '.join(sorted(agent.symbols))}",
-            hint="ask for those, or ask the operator for another key",
-        )
 
 
 def _key_in_authorization(value: str) -> str:

@@ -1,7 +1,7 @@
 """`get_flight_info` and `list_flights`: what an answer would be, and how to fetch its parts."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -16,9 +16,9 @@ from flight_server.answers import (
     answer_range,
     answer_state,
     answer_tail,
+    require_known,
     sql_question,
 )
-from flight_server.auth import check_scope
 from flight_server.bars import bars_question
 from flight_server.bounds import time_bounds
 from flight_server.keys import Agent
@@ -51,36 +51,41 @@ def flight_info(
 ) -> flight.FlightInfo:
     """Schema, rows and bytes as far as they are known, and the endpoints."""
     if isinstance(ask, Range):
-        return _range_info(sources, agent, ask, descriptor)
+        return _range_info(sources, ask, descriptor)
     schema = schema_of(sources, agent, ask)
     endpoint = flight.FlightEndpoint(ticket_in(descriptor), [])
     return flight.FlightInfo(schema, descriptor, [endpoint], UNKNOWN, UNKNOWN)
 
 
 def schema_of(sources: Sources, agent: Agent, ask: Ticket) -> pa.Schema:  # noqa: PLR0911
-    """The schema of an answer, with everything checked that `do_get` checks."""
+    """The schema of an answer, with the symbols checked as `do_get` does."""
     match ask:
         case Latest():
-            check_scope(agent, "read")
+            _require_known(sources, ask.symbols or ())
             return LATEST_SCHEMA
         case Tail():
-            return answer_tail(sources, agent, replace(ask, rows=1)).schema
+            return answer_tail(sources, replace(ask, rows=1)).schema
         case Range():
-            return answer_range(sources, agent, ask).schema
+            return answer_range(sources, ask).schema
         case State():
-            return answer_state(sources, agent, ask).schema
+            return answer_state(sources, ask).schema
         case Bars():
-            check_scope(agent, "read")
+            _require_known(sources, [ask.symbol])
             question, _ = bars_question(ask, sources.clock.now_ns())
             return _describe(sources)(question)
         case Sql():
-            check_scope(agent, "sql")
             return _describe(sources)(sql_question(agent, ask))
         case Live():
-            check_scope(agent, "live")
+            _require_known(sources, ask.symbols)
             return TABLES[ask.table].schema
         case _ as never:
             assert_never(never)
+
+
+def _require_known(sources: Sources, symbols: Sequence[str]) -> None:
+    view = sources.views.view()
+    for symbol in symbols:
+        require_known(sources, view, symbol)
 
 
 def list_tables(sources: Sources, agent: Agent) -> Iterator[flight.FlightInfo]:
@@ -110,9 +115,9 @@ def _describe(sources: Sources) -> Callable[..., pa.Schema]:
 
 
 def _range_info(
-    sources: Sources, agent: Agent, ask: Range, descriptor: flight.FlightDescriptor
+    sources: Sources, ask: Range, descriptor: flight.FlightDescriptor
 ) -> flight.FlightInfo:
-    schema = answer_range(sources, agent, ask).schema
+    schema = answer_range(sources, ask).schema
     table = "trades" if ask.kind == "ticks" else ask.kind
     view = sources.views.view()
     rows, size = view.estimate(

@@ -203,7 +203,11 @@ class KeyRing:
         now_ns = self._clock.monotonic_ns()
         if changes == self._seen_changes and now_ns - self._stat_ns < STAT_EVERY_NS:
             return
+        self._reload()
+        # Only now: a file that cannot be read is tried again on every call, and lets nobody in.
         self._seen_changes, self._stat_ns = changes, now_ns
+
+    def _reload(self) -> None:
         try:
             stat = os.stat(self._path)
         except FileNotFoundError:

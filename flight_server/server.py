@@ -19,6 +19,7 @@ from pyarrow import flight
 from core.errors import BadTicket, Forbidden, TooMuch, Unavailable
 from core.schema import TABLES
 from flight_server import describe
+from flight_server.access import check_access, check_scope
 from flight_server.answers import (
     Answer,
     Sources,
@@ -35,8 +36,6 @@ from flight_server.auth import (
     CallBook,
     CallMiddleware,
     HandshakeHandler,
-    check_scope,
-    check_symbols,
 )
 from flight_server.edge import door, guarded_stream
 from flight_server.info import flight_info, list_tables, schema_of, ticket_in
@@ -45,7 +44,7 @@ from flight_server.latest import SCHEMA as LATEST_SCHEMA
 from flight_server.latest import LatestAnswers
 from flight_server.live import Follow, live_batches
 from flight_server.streams import Drain, Limits, counted, is_over
-from flight_server.ticket_kinds import Bars, Latest, Live, Range, Sql, State, Tail
+from flight_server.ticket_kinds import Bars, Latest, Live, Range, Sql, State, Tail, Ticket
 from flight_server.tickets import parse_ticket
 
 _NO_LATEST: Final = pa.RecordBatch.from_pylist([], schema=LATEST_SCHEMA)
@@ -98,11 +97,11 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
     def do_get(
         self, context: flight.ServerCallContext, ticket: flight.Ticket
     ) -> flight.FlightDataStream:
-        call, _ = self._enter(context)
+        call, agent = self._enter(context)
         raw = call.ticket = ticket.ticket
         if raw.startswith(b"latest:") and len(raw) <= _CACHED_TICKET_BYTES_MAX:
             return flight.RecordBatchStream(self._latest(call, _latest_ask(raw)))
-        ask = parse_ticket(raw, now_ns=self._sources.clock.now_ns())
+        ask = self._parse(agent, raw)
         if isinstance(ask, Latest):
             return flight.RecordBatchStream(self._latest(call, ask))
         call.watch(context)
@@ -119,7 +118,7 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
     ) -> flight.FlightInfo:
         call, agent = self._enter(context)
         call.ticket = ticket_in(descriptor)
-        ask = parse_ticket(call.ticket, now_ns=self._sources.clock.now_ns())
+        ask = self._parse(agent, call.ticket)
         return flight_info(self._sources, agent, ask, descriptor)
 
     @door
@@ -128,7 +127,7 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
     ) -> flight.SchemaResult:
         call, agent = self._enter(context)
         call.ticket = ticket_in(descriptor)
-        ask = parse_ticket(call.ticket, now_ns=self._sources.clock.now_ns())
+        ask = self._parse(agent, call.ticket)
         return flight.SchemaResult(schema_of(self._sources, agent, ask))
 
     @door
@@ -184,9 +183,9 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         writer: flight.MetadataRecordBatchWriter,
     ) -> None:
         """Answer one `latest:` ticket again and again: each message from the client asks once."""
-        call, _ = self._enter(context)
+        call, agent = self._enter(context)
         call.ticket = ticket_in(descriptor)
-        ask = parse_ticket(call.ticket, now_ns=self._sources.clock.now_ns())
+        ask = self._parse(agent, call.ticket)
         if not isinstance(ask, Latest):
             raise BadTicket("do_exchange answers latest: only", hint="use do_get")
         if not self._exchange_slots.acquire(blocking=False):
@@ -206,17 +205,20 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         self._drain.check()
         return call, call.agent
 
+    def _parse(self, agent: Agent, raw: bytes) -> Ticket:
+        """Read a ticket its asker may ask."""
+        ask = parse_ticket(raw, now_ns=self._sources.clock.now_ns())
+        check_access(agent, ask)
+        return ask
+
     def _latest(self, call: Call, ask: Latest) -> pa.Table:
         agent, sources = call.agent, self._sources
         assert agent is not None, "the middleware let nobody in"
-        if "read" not in agent.scopes:
-            check_scope(agent, "read")
+        check_access(agent, ask)
         if ask.symbols is None:
             symbols = _allowed(agent, sources.views.view().symbols("trades"))
         else:
             symbols = ask.symbols
-            if agent.symbols is not None:
-                check_symbols(agent, symbols)
         table, sent_bytes = self._latest_answers.table(symbols)
         if table.num_rows < len(symbols) and ask.symbols is not None:
             for symbol in symbols:
@@ -230,13 +232,13 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         assert agent is not None, "the middleware let nobody in"
         match ask:
             case Range():
-                return answer_range(sources, agent, ask)
+                return answer_range(sources, ask)
             case Tail():
-                return answer_tail(sources, agent, ask)
+                return answer_tail(sources, ask)
             case State():
-                return answer_state(sources, agent, ask)
+                return answer_state(sources, ask)
             case Bars():
-                return answer_bars(sources, agent, ask, call.is_gone)
+                return answer_bars(sources, ask, call.is_gone)
             case Sql():
                 return answer_sql(sources, agent, ask, call.is_gone)
             case _ as never:
@@ -245,8 +247,6 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
     def _live(self, call: Call, ask: Live) -> flight.FlightDataStream:
         agent, sources = call.agent, self._sources
         assert agent is not None, "the middleware let nobody in"
-        check_scope(agent, "live")
-        check_symbols(agent, ask.symbols)
         view = sources.views.view()
         visible_seq = view.watermarks(ask.table).visible_seq
         for symbol in ask.symbols:

@@ -152,8 +152,11 @@ def test_a_bad_request_makes_no_key(ring, path, ask, word):
 def test_a_damaged_file_lets_nobody_in_and_is_not_overwritten(ring, path, garbage, manual_clock):
     key = ring.create(KeyRequest("bot"))
     path.write_bytes(garbage)
-    with pytest.raises(Unavailable):
-        KeyRing(path, disk=OsDisk(), clock=manual_clock).agent(key)
+    manual_clock.advance_s(1)
+    for server in (ring, KeyRing(path, disk=OsDisk(), clock=manual_clock)):
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                server.agent(key)
     with pytest.raises(SettingsError):
         ring.create(KeyRequest("other"))
     assert path.read_bytes() == garbage
