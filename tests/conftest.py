@@ -45,6 +45,14 @@ def clean_env() -> dict[str, str]:
     return {**env, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
 
+def tickflight(folder: Path, *arguments: str) -> str:
+    """Run one command on `folder`/data and give what it printed; it must not fail."""
+    command = [sys.executable, "-m", "tickflight", *arguments, "--data-dir", str(folder / "data")]
+    done = subprocess.run(command, env=clean_env(), cwd=folder, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
 @contextmanager
 def running_server(folder: Path, *args: str) -> Iterator[RunningServer]:
     """Start `tickflight up ARGS` on free ports, wait until it is ready, stop it by SIGTERM.

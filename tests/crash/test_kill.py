@@ -3,27 +3,18 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.compute as pc
 from pyarrow import flight
 
-from tests.conftest import RunningServer, clean_env, running_server
+from tests.conftest import RunningServer, running_server, tickflight
 
 ROUNDS = 3
 
 
 def options(key: str) -> flight.FlightCallOptions:
     return flight.FlightCallOptions(headers=[(b"authorization", f"Bearer {key}".encode())])
-
-
-def make_key(folder: Path) -> str:
-    command = [sys.executable, "-m", "tickflight", "key", "create", "watcher"]
-    command += ["--data-dir", str(folder / "data")]
-    told = subprocess.run(command, env=clean_env(), cwd=folder, capture_output=True, check=True)
-    return told.stdout.decode().split()[-1]
 
 
 def kill_all(server: RunningServer) -> None:
@@ -42,7 +33,7 @@ def durable_seq(client: flight.FlightClient, key: str) -> int:
 
 
 def test_a_killed_program_has_every_row_it_said_was_durable(tmp_path: Path) -> None:
-    key = make_key(tmp_path)
+    key = tickflight(tmp_path, "key", "create", "watcher").split()[-1]
     told = 0
     for _ in range(ROUNDS):
         with running_server(tmp_path, "--demo", "--demo-rate", "20000") as server:

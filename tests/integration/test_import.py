@@ -1,7 +1,5 @@
 """A Sierra Chart file taken in, beside a running server and without one."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import flight
 
-from tests.conftest import RunningServer, clean_env, running_server
+from tests.conftest import RunningServer, running_server, tickflight
 from tests.fakes.scid_writer import bundle, quote, record, scid
 
 START_US = 1_703_545_200_000_000  # 2023-12-25 23:00 UTC
@@ -28,13 +26,6 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "ESH24_FUT_CME.scid"
     path.write_bytes(scid(*records, tail=b"\0" * 17))
     return path
-
-
-def tickflight(folder: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "tickflight", *arguments, "--data-dir", str(folder / "data")]
-    done = subprocess.run(command, env=clean_env(), cwd=folder, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode()
 
 
 def ask(server: RunningServer, key: str, ticket: str) -> pa.Table:
