@@ -20,6 +20,7 @@ from core.errors import Unavailable
 from core.log import Log
 from core.schema import TABLES
 from storage.hot import HotReader
+from storage.query_scan import has_revisions
 from storage.reader import HotSlice
 
 log = Log("query")
@@ -115,7 +116,9 @@ class HotTables:
             state.rows += rows
             state.min_ts_us = min(state.min_ts_us, *(part.min_ts_us for part in slices))
             state.max_ts_us = max(state.max_ts_us, *(part.max_ts_us for part in slices))
-            state.has_revisions = state.has_revisions or any(map(has_revisions, slices))
+            state.has_revisions = state.has_revisions or any(
+                has_revisions(part.batch) for part in slices
+            )
         self.rows += rows
 
     def _create(self, table: str, symbol: str) -> HotTable:
@@ -158,13 +161,3 @@ def plain_rows(slices: list[HotSlice], table: str) -> pa.Table:
     if len(sizes) > 1 or not TABLES[table].is_fast:
         return rows.unify_dictionaries()
     return rows
-
-
-def has_revisions(part: HotSlice) -> bool:
-    """Whether a slice of trades holds a correction or cancel."""
-    if "kind" not in part.batch.schema.names:
-        return False
-    kinds = part.batch.column("kind")
-    new = kinds.dictionary.index("new").as_py()
-    codes = kinds.indices.to_numpy()
-    return bool((codes != new).any())

@@ -19,9 +19,10 @@ from core.schema import TABLES, TIME, TRADES
 from storage.head import Watermarks
 from storage.hot import HotReader
 from storage.manifest import Partition, Snapshot
-from storage.query_hot import HotTable, HotTables, has_revisions, plain_rows
+from storage.query_hot import HotTable, HotTables, plain_rows
 from storage.query_prune import EVERYTHING, Bounds
-from storage.query_text import quoted
+from storage.query_scan import has_revisions
+from storage.query_text import TICKS_NAMES, quoted
 from storage.reader import HotSlice
 
 PARTITIONS = pa.schema(
@@ -38,10 +39,8 @@ PARTITIONS = pa.schema(
         ("max_ts_recv", TIME),
     ]
 )
-TICKS_HEAD = "symbol, ts_event AS timestamp, price, size AS volume"
-TICKS_REST = ", ".join(
-    c.name for c in TRADES.columns if c.name not in ("symbol", "ts_event", "price", "size")
-)
+TICKS_HEAD = ", ".join(f"{name} AS {shown}" for shown, name in TICKS_NAMES.items())
+TICKS_REST = ", ".join(c.name for c in TRADES.columns if c.name not in TICKS_NAMES.values())
 USER_TABLES = (*TABLES, "partitions", "ticks")
 TRIES_MAX = 5
 
@@ -77,7 +76,7 @@ class Part:
         return (
             any(file.has_revisions for file in self.files)
             or (self.hot is not None and self.hot.has_revisions)
-            or any(map(has_revisions, self.slices))
+            or any(has_revisions(part.batch) for part in self.slices)
         )
 
     def times(self) -> list[tuple[int, int]]:
