@@ -30,7 +30,7 @@ KEY_BYTES_MAX: Final = 1_024
 
 _NO_PAYLOAD = (pa.ArrowException, OSError, StopIteration)
 _HANDSHAKE = flight.FlightMethod.HANDSHAKE
-_here = threading.local()
+_handshakes: "dict[int, Call]" = {}
 
 
 class RateLimiter:
@@ -74,7 +74,7 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
     is_done = False
     _reply_key = ""
     _context: flight.ServerCallContext | None = None
-    _enders: tuple[Callable[[], None], ...] = ()
+    _enders: tuple[Callable[[], object], ...] = ()
 
     def __init__(self, book: "CallBook", method: str, agent: Agent | None, key: str) -> None:
         self._book = book
@@ -96,7 +96,7 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
         self._context = context
         self._book.active[self.number] = self
 
-    def at_end(self, ender: Callable[[], None]) -> None:
+    def at_end(self, ender: Callable[[], object]) -> None:
         """Have something done once when the call is over, however it ends."""
         self._enders = (*self._enders, ender)
 
@@ -179,7 +179,10 @@ class CallMiddleware(flight.ServerMiddlewareFactory):  # type: ignore[misc]
         call = Call(self._book, "handshake", self._book.admit(key) if key else None, key)
         if key:
             call.give_back_key()
-        _here.call = call
+        # Same thread, but a new thread state for each callback, so thread locals are lost.
+        thread = threading.get_ident()
+        _handshakes[thread] = call
+        call.at_end(lambda: _handshakes.pop(thread, None))
         return call
 
 
@@ -199,8 +202,7 @@ class HandshakeHandler(flight.ServerAuthHandler):  # type: ignore[misc]
 
     @door
     def authenticate(self, outgoing: _Outgoing, incoming: _Incoming) -> None:
-        call: Call | None = getattr(_here, "call", None)
-        _here.call = None
+        call = _handshakes.get(threading.get_ident())
         if call is not None and call.key:
             # A Basic handshake has no payload; its header was judged already.
             with suppress(*_NO_PAYLOAD):
