@@ -1,0 +1,201 @@
+"""Frames of one connection into columns, by the layout the server last announced.
+
+Never by the layout we asked for: servers trim it and say so late. A frame that cannot be read whole
+is a value with its reason; nothing is guessed. Frames of one layout that came together are decoded
+together, for slicing many rows costs hardly more than slicing one.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ingest.dxlink_wire import FIELDS, Event, Message
+
+Strings = list[Any]
+SYMBOL_FIELD = "eventSymbol"
+_EVENTS = frozenset(FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Bytes as they came, and when (wall nanoseconds)."""
+
+    ts_recv_ns: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """A frame, or a part of one, that cannot be read; `channel` is -1 where even that is not."""
+
+    channel: int
+    reason: str
+    frame: Frame
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one event type from one channel, in the order they came, as raw value lists."""
+
+    channel: int
+    event: Event
+    values: dict[str, Strings]
+    ts_recv_ns: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ts_recv_ns)
+
+    def by_symbol(self) -> Iterator[tuple[str, "Rows"]]:
+        """The rows of each symbol, their order kept."""
+        coded = pa.array(self.values[SYMBOL_FIELD], pa.utf8()).dictionary_encode()
+        names: list[str] = coded.dictionary.to_pylist()
+        if len(names) == 1:
+            yield names[0], self
+            return
+        codes = coded.indices.to_numpy()
+        for code, name in enumerate(names):
+            rows = np.flatnonzero(codes == code)
+            places = rows.tolist()
+            picked = {key: [column[p] for p in places] for key, column in self.values.items()}
+            yield name, Rows(self.channel, self.event, picked, self.ts_recv_ns[rows])
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Values of frames of one layout, waiting to be sliced together."""
+
+    fields: tuple[str, ...]
+    values: Strings = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    stamps: list[int] = field(default_factory=list)
+
+
+Decoded = Rows | Garbled | Message
+
+
+class Decoder:
+    """Knows the layouts of one connection; a new connection begins with a new decoder."""
+
+    def __init__(self) -> None:
+        self._layouts: dict[tuple[int, Event], tuple[str, ...]] = {}
+        self._pending: dict[tuple[int, Event], _Pending] = {}
+        self.aggregation_s: dict[int, float] = {}
+
+    def decode(self, frames: Iterable[Frame]) -> list[Decoded]:
+        """Rows, control messages and what cannot be read, in an order that keeps each channel's."""
+        out: list[Decoded] = []
+        for frame in frames:
+            try:
+                message = orjson.loads(frame.payload)
+            except orjson.JSONDecodeError:
+                out.append(Garbled(-1, "not JSON", frame))
+                continue
+            if not isinstance(message, dict) or not isinstance(message.get("channel"), int):
+                out.append(Garbled(-1, "not a DXLink message", frame))
+                continue
+            match message.get("type"):
+                case "FEED_DATA":
+                    out += self._data(message["channel"], message.get("data"), frame)
+                case "FEED_CONFIG":
+                    out += self._flush()
+                    out += self._configure(message, frame)
+                case str():
+                    out += self._flush()
+                    out.append(message)
+                case _:
+                    out.append(Garbled(message["channel"], "message without a type", frame))
+        return out + self._flush()
+
+    def _configure(self, message: Message, frame: Frame) -> list[Decoded]:
+        channel = message["channel"]
+        fields = message.get("eventFields") or {}
+        period = message.get("aggregationPeriod")
+        if isinstance(period, (int, float)):
+            self.aggregation_s[channel] = float(period)
+        if not isinstance(fields, dict):
+            return [Garbled(channel, "eventFields is not an object", frame)]
+        garbled: list[Decoded] = []
+        for event, names in fields.items():
+            if event not in _EVENTS:
+                continue
+            if not _is_layout(names):
+                self._layouts.pop((channel, event), None)
+                garbled.append(Garbled(channel, f"layout of {event} lacks eventSymbol", frame))
+                continue
+            self._layouts[channel, event] = tuple(names)
+        return garbled
+
+    def _data(self, channel: int, data: Any, frame: Frame) -> list[Decoded]:
+        if not isinstance(data, list) or not data:
+            return [Garbled(channel, "data is not a list with values", frame)]
+        if isinstance(data[0], dict):
+            return self._full(channel, data, frame)
+        if len(data) % 2:
+            return [Garbled(channel, "data is not pairs of type and values", frame)]
+        out: list[Decoded] = []
+        for event, values in zip(data[::2], data[1::2], strict=True):
+            reason = self._compact(channel, event, values, frame)
+            if reason:
+                out.append(Garbled(channel, reason, frame))
+        return out
+
+    def _compact(self, channel: int, event: Any, values: Any, frame: Frame) -> str:
+        """Keep the values for slicing; give the reason why that cannot be."""
+        if not isinstance(event, str) or event not in _EVENTS:
+            return "unknown event type"
+        fields = self._layouts.get((channel, event))
+        if fields is None:
+            return f"{event} before its layout was announced"
+        if not isinstance(values, list) or len(values) % len(fields):
+            return f"{event} values are not a multiple of {len(fields)} fields"
+        symbols = values[fields.index(SYMBOL_FIELD) :: len(fields)]
+        if set(map(type, symbols)) - {str}:
+            return f"{event} symbol is not text"
+        if values:
+            pending = self._pending.setdefault((channel, event), _Pending(fields))
+            pending.values += values
+            pending.counts.append(len(values) // len(fields))
+            pending.stamps.append(frame.ts_recv_ns)
+        return ""
+
+    def _full(self, channel: int, data: Sequence[Any], frame: Frame) -> list[Decoded]:
+        """Rows as objects, which a server may send although we ask for lists."""
+        out: list[Decoded] = self._flush()
+        groups: dict[Event, list[dict[str, Any]]] = {}
+        for row in data:
+            event = row.get("eventType") if isinstance(row, dict) else None
+            if event not in _EVENTS or not isinstance(row.get(SYMBOL_FIELD), str):
+                return [Garbled(channel, "row without a known eventType and a symbol", frame)]
+            groups.setdefault(event, []).append(row)
+        for event, rows in groups.items():
+            names = {name: None for row in rows for name in row if name != "eventType"}
+            values = {name: [row.get(name) for row in rows] for name in names}
+            out.append(Rows(channel, event, values, np.full(len(rows), frame.ts_recv_ns)))
+        return out
+
+    def _flush(self) -> list[Decoded]:
+        """Slice what waits into columns."""
+        out: list[Decoded] = []
+        for (channel, event), pending in self._pending.items():
+            width = len(pending.fields)
+            values = {
+                name: pending.values[place::width] for place, name in enumerate(pending.fields)
+            }
+            stamps = np.repeat(np.array(pending.stamps, np.int64), pending.counts)
+            out.append(Rows(channel, event, values, stamps))
+        self._pending.clear()
+        return out
+
+
+def _is_layout(names: Any) -> bool:
+    return (
+        isinstance(names, list)
+        and SYMBOL_FIELD in names
+        and all(isinstance(name, str) for name in names)
+        and len(set(names)) == len(names)
+    )

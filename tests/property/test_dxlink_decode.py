@@ -1,0 +1,77 @@
+"""Whatever a server sends, every row comes out once: as a row, as a reject or as garbled."""
+
+import orjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.dxlink_columns import last_trades_of, prints_of, quotes_of
+from ingest.dxlink_decode import Decoder, Frame, Rows
+from ingest.dxlink_wire import FIELDS
+
+WORDS = st.sampled_from(["NaN", "Infinity", "-Infinity", "\u0000", "", "NEW", "CANCEL", "BUY"])
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | WORDS
+)
+VALUES = SCALARS | st.lists(SCALARS, max_size=2)
+READERS = {"TimeAndSale": prints_of, "Quote": quotes_of, "Trade": last_trades_of}
+
+
+@st.composite
+def conversations(draw):
+    event = draw(st.sampled_from(sorted(READERS)))
+    layout = draw(st.permutations(FIELDS[event]))
+    layout = layout[: draw(st.integers(1, len(layout)))]
+    count = draw(st.integers(0, 5))
+    symbols = st.sampled_from(["SPY", "/MNQZ26:XCME"])
+    rows = [
+        [draw(symbols if name == "eventSymbol" else VALUES) for name in layout]
+        for _ in range(count)
+    ]
+    return event, layout, rows
+
+
+@given(conversations())
+def test_every_row_comes_out_once(conversation):
+    event, layout, rows = conversation
+    data = [event, [value for row in rows for value in row]]
+    messages = [
+        {"type": "FEED_CONFIG", "channel": 3, "eventFields": {event: layout}},
+        {"type": "FEED_DATA", "channel": 3, "data": data},
+    ]
+    frames = []
+    for message in messages:
+        try:
+            frames.append(Frame(1, orjson.dumps(message)))
+        except TypeError:  # a whole number no JSON writer of ours can write
+            return
+    out = Decoder().decode(frames)
+    decoded = [part for part in out if isinstance(part, Rows)]
+    if "eventSymbol" not in layout:
+        assert not decoded
+        assert out
+        return
+    assert sum(len(part) for part in decoded) == len(rows)
+    for part in decoded:
+        split = list(part.by_symbol())
+        assert sum(len(own) for _, own in split) == len(part)
+        for symbol, own in split:
+            found, rejects = READERS[event](own, symbol)
+            if event == "TimeAndSale":
+                assert len(found) + len(rejects) == len(own)
+
+
+@given(st.binary(max_size=60) | st.recursive(VALUES, lambda v: st.lists(v, max_size=3)))
+def test_no_bytes_bring_the_decoder_down(anything):
+    try:
+        raw = (
+            anything
+            if isinstance(anything, bytes)
+            else orjson.dumps({"type": "FEED_DATA", "channel": 3, "data": anything})
+        )
+    except TypeError:
+        return
+    assert all(not isinstance(part, Rows) for part in Decoder().decode([Frame(1, raw)]))
