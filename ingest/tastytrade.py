@@ -12,6 +12,7 @@ from typing import Any
 from core.clock import NS_PER_S
 from core.errors import FeedLost, FeedRefused
 from core.log import Log
+from ingest.rolls import Listed
 
 log = Log("tastytrade")
 
@@ -28,18 +29,6 @@ class QuoteToken:
     def is_delayed(self) -> bool:
         """Whether the prices are not live."""
         return self.level != "api" or "delayed" in self.url
-
-
-@dataclass(frozen=True, slots=True)
-class FutureFacts:
-    """One futures contract as the service lists it; `contract` has a two-digit year."""
-
-    root: str
-    contract: str
-    streamer_symbol: str
-    is_front: bool
-    is_next: bool
-    expires_ns: int
 
 
 class Tastytrade:
@@ -67,16 +56,16 @@ class Tastytrade:
             log.warning("quotes.delayed", url=token.url, level=token.level)
         return token
 
-    async def fetch_futures(self, roots: Sequence[str]) -> list[FutureFacts]:
+    async def fetch_futures(self, roots: Sequence[str]) -> list[Listed]:
         """The living contracts of some roots; raise FeedRefused or FeedLost."""
         from tastytrade.instruments import Future
 
         found = await _asked(Future.get(self._session, product_codes=list(roots)))
-        return [_facts(future) for future in found if future.streamer_symbol]
+        return [_listed(future) for future in found if future.streamer_symbol]
 
 
-def _facts(future: Any) -> FutureFacts:
-    return FutureFacts(
+def _listed(future: Any) -> Listed:
+    return Listed(
         root=future.product_code,
         contract=future.streamer_symbol.removeprefix("/").split(":")[0],
         streamer_symbol=future.streamer_symbol,
