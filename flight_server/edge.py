@@ -8,6 +8,7 @@ sends both to the client for every exception that is not a Flight error.
 import json
 import re
 import secrets
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from typing import Final, ParamSpec, TypeVar
@@ -40,7 +41,11 @@ _log = Log("edge")
 
 
 class Cancelled(QueryError):
-    """The caller, or the cancel action, ended the call."""
+    """The caller, or the cancel action, ended the call.
+
+    It leaves as a plain FlightServerError: pyarrow's client turns a FlightCancelledError into a
+    KeyboardInterrupt of the whole program.
+    """
 
     code = "cancelled"
 
@@ -82,12 +87,16 @@ def guarded_stream(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> flig
     broken: list[BaseException] = []
 
     def rows() -> Iterator[pa.RecordBatch]:
-        try:
-            yield from batches
-        except GeneratorExit:
-            raise
-        except BaseException as error:  # noqa: BLE001  the reader of this generator is C++
-            broken.append(to_flight(error))
+        source = iter(batches)
+        while True:
+            try:
+                batch = next(source)
+            except StopIteration:
+                return
+            except BaseException as error:  # noqa: BLE001  the reader of this generator is C++
+                broken.append(to_flight(error))
+                return
+            yield batch
 
     def whole() -> Iterator[pa.RecordBatchReader]:
         yield pa.RecordBatchReader.from_batches(schema, rows())
@@ -95,6 +104,23 @@ def guarded_stream(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> flig
             raise broken[0]
 
     return flight.GeneratorStream(schema, whole())
+
+
+def hide_tracebacks() -> None:
+    """For the process of a server: what pyarrow would format and send is never a traceback.
+
+    Every door is closed by `door`, but pyarrow's own get_schema cannot pass a Flight error on: it
+    sends the class's name and what `traceback.format_exception` gives. Here that gives the JSON
+    of a translated error. Logging formats its tracebacks by another way and keeps them.
+    """
+    traceback.format_exception = _told_instead
+
+
+def _told_instead(*error: object, **_options: object) -> list[str]:
+    for part in error:
+        if isinstance(part, BaseException) and is_translated(part):
+            return [str(getattr(part, "extra_info", b""), "utf-8")]
+    return ["the server's log has the cause"]
 
 
 def is_translated(error: BaseException) -> bool:
@@ -131,8 +157,6 @@ def _flight_class(error: PipelineError) -> type[flight.FlightError]:
             return flight.FlightUnavailableError  # type: ignore[no-any-return]
         case TooSlow():
             return flight.FlightTimedOutError  # type: ignore[no-any-return]
-        case Cancelled():
-            return flight.FlightCancelledError  # type: ignore[no-any-return]
         case _:
             return flight.FlightServerError  # type: ignore[no-any-return]
 

@@ -45,7 +45,9 @@ def run(
     """
     set_grpc_flags()
     from flight_server.audit import Audit
+    from flight_server.edge import hide_tracebacks
 
+    hide_tracebacks()
     store = open_calls(settings, clock)
     audit = Audit(store)
     queries = _query_service(settings)
