@@ -6,7 +6,6 @@ handler first and the middleware second; the handler passes everything on, the m
 """
 
 import base64
-import binascii
 import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -252,7 +251,7 @@ def _key_in_authorization(value: str) -> str:
         try:
             padded = rest.strip() + "=" * (-len(rest.strip()) % 4)
             pair = base64.b64decode(padded, altchars=None, validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:
             raise Unauthenticated(
                 "the Basic header is not base64 of user:password",
                 hint="give any user and the key as password",
