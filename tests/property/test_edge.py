@@ -65,7 +65,7 @@ def made(kind, text):
 
 CLASSES = exception_classes()
 TEXTS = st.one_of(
-    st.just("/work/main/flight_server/server.py"),
+    st.just("/srv/main/flight_server/server.py"),
     st.just('Traceback (most recent call last):\n  File "/a/b.py", line 1'),
     st.text(max_size=60),
     st.text(alphabet="\x00\n\ud800é", max_size=2_000),
@@ -233,7 +233,7 @@ def check(ask, name, error):
 @pytest.mark.parametrize("name", DOORS)
 def test_every_class_of_exception_leaves_as_an_error_of_ours(ask, name):
     for kind in CLASSES:
-        check(ask, name, made(kind, "/work/main/flight_server/server.py"))
+        check(ask, name, made(kind, "/srv/main/flight_server/server.py"))
 
 
 @settings(

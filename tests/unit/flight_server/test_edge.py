@@ -47,7 +47,7 @@ def test_what_a_caller_can_act_on_keeps_its_code_message_and_hint(error, kind, c
 @pytest.mark.parametrize(
     "error",
     [
-        ValueError("/work/secret.py"),
+        ValueError("/srv/secret.py"),
         LookupError("x"),
         pa.ArrowInvalid("x"),
         flight.FlightServerError("raw", b"raw"),
@@ -71,7 +71,7 @@ def test_everything_else_leaves_as_an_id_and_is_written_down(error, caplog):
 
 def test_paths_and_unprintable_bytes_are_taken_out():
     dressed = to_flight(
-        errors.BadSql("cannot open /work/main/data/x.parquet\x00\n\x1b[31m or C:\\data\\x", hint="")
+        errors.BadSql("cannot open /srv/main/data/x.parquet\x00\n\x1b[31m or C:\\data\\x", hint="")
     )
     assert "work" not in str(dressed)
     assert "C:\\" not in str(dressed)
