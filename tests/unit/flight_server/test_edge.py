@@ -73,7 +73,7 @@ def test_paths_and_unprintable_bytes_are_taken_out():
     dressed = to_flight(
         errors.BadSql("cannot open /srv/main/data/x.parquet\x00\n\x1b[31m or C:\\data\\x", hint="")
     )
-    assert "work" not in str(dressed)
+    assert "srv" not in str(dressed)
     assert "C:\\" not in str(dressed)
     assert told(dressed)["message"].isprintable()
 
