@@ -67,6 +67,10 @@ class Died(Exception):
     """The worker went away before it answered."""
 
 
+class Deaf(TooSlow):
+    """The worker did not say anything in time, so it was ended."""
+
+
 class Lane:
     """One statement at a time over one channel."""
 
@@ -91,6 +95,7 @@ class Lane:
         try:
             self.channel.send_facts(Kind.QUESTION, facts)
         except OSError as error:
+            self.channel.close()
             raise Died from error
 
     def next(self, is_cancelled: Callable[[], bool], clock: Clock, seconds: float) -> Frame:
@@ -101,7 +106,7 @@ class Lane:
                 raise Unavailable("the statement was cancelled", hint="ask again")
             if clock.monotonic_ns() > deadline_ns:
                 self.worker.kill()
-                raise TooSlow("the query worker did not answer in time", hint="ask for less")
+                raise Deaf("the query worker did not answer in time", hint="ask for less")
         frame = self.channel.receive()
         if frame is None:
             self.channel.close()
@@ -117,7 +122,9 @@ class Lane:
         fd = self.channel.sock.fileno()
         if fd < 0:
             raise Died
-        return bool(select.select([fd], [], [], POLL_S)[0])
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(POLL_S * 1000))
 
     def drain(self, clock: Clock) -> bool:
         """Cancel and wait until the worker has let go; False where it does not."""
@@ -129,10 +136,8 @@ class Lane:
                     return True
                 if frame.kind == Kind.BATCH:
                     self.slots.read(frame)
-        except (Died, OSError):
+        except (Died, Deaf, OSError):
             self.channel.close()
-            return False
-        except TooSlow:
             return False
         except PipelineError:
             return True
@@ -179,7 +184,7 @@ class Worker:
             for lane in self.lanes:
                 frame = lane.next(never, clock, START_S)
                 assert frame.kind == Kind.READY, frame.kind
-        except (Died, TooSlow) as error:
+        except (Died, Deaf) as error:
             raise Unavailable("the query worker does not start", hint="see the log") from error
 
     def close(self) -> None:

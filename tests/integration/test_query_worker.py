@@ -212,6 +212,15 @@ def test_a_cancelled_call_stops_a_statement_without_rows(service):
     assert ask(service, "SELECT 1 AS a").num_rows == 1
 
 
+def test_a_statement_cancelled_when_its_time_is_up_frees_its_lane(hasty):
+    for _ in range(4):  # more than there are lanes
+        gone = threading.Event()
+        threading.Timer(0.5, gone.set).start()
+        with pytest.raises((Unavailable, TooSlow)):
+            hasty.run(Question(ENDLESS), is_cancelled=gone.is_set)
+    assert ask(hasty, "SELECT 1 AS a").num_rows == 1
+
+
 def test_kept_batches_stay_as_they_were(service):
     reader = service.run(Question("SELECT range AS n FROM range(1000000)"))
     kept = list(reader)
