@@ -54,7 +54,7 @@ def test_what_a_caller_can_act_on_keeps_its_code_message_and_hint(error, kind, c
         errors.WalCorrupt("segment 3 of /data/hot"),
         errors.PartitionCorrupt("file"),
         errors.SettingsError("HOST"),
-        SystemExit(3),
+        SystemExit("leaving now"),
         AssertionError("broken"),
     ],
 )
