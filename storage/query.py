@@ -17,7 +17,7 @@ from core.errors import PipelineError, Unavailable
 from core.log import Log
 from core.settings import Settings
 from storage.paths import Paths
-from storage.query_lane import Died, Lane, QueryLimits, Question, Worker, never
+from storage.query_lane import Cancelled, Died, Lane, QueryLimits, Question, Worker, never
 from storage.query_scan import ScanLimits, parse_scan, scanned
 from storage.query_text import literal
 from storage.query_wire import GRACE_S, Frame, Kind
@@ -134,11 +134,11 @@ class QueryService:
                 is_done = True
                 if is_last:
                     raise _restarted() from None
+            except Cancelled:
+                raise
             except PipelineError:
-                # An ERROR frame ended it; only cancelling leaves the worker at work.
-                is_done = not is_cancelled()
-                if is_done:
-                    self.give_back(lane)
+                is_done = True
+                self.give_back(lane)
                 raise
             finally:
                 if not is_done:
@@ -251,11 +251,11 @@ class _Rows:
         except Died:
             self._is_done = True
             raise _restarted() from None
+        except Cancelled:
+            raise
         except PipelineError:
-            # An ERROR frame ended it; only cancelling leaves the worker at work.
-            if not self._is_cancelled():
-                self._is_done = True
-                self._service.give_back(self._lane)
+            self._is_done = True
+            self._service.give_back(self._lane)
             raise
         self._frame = None
         if frame.kind == Kind.BATCH:

@@ -67,6 +67,10 @@ class Died(Exception):
     """The worker went away before it answered."""
 
 
+class Cancelled(Unavailable):
+    """Nobody wants the answer any more; the worker may still be at work on it."""
+
+
 class Deaf(TooSlow):
     """The worker did not say anything in time, so it was ended."""
 
@@ -103,7 +107,7 @@ class Lane:
         deadline_ns = clock.monotonic_ns() + int(seconds * NS_PER_S)
         while not self._is_ready():
             if is_cancelled():
-                raise Unavailable("the statement was cancelled", hint="ask again")
+                raise Cancelled("the statement was cancelled", hint="ask again")
             if clock.monotonic_ns() > deadline_ns:
                 self.worker.kill()
                 raise Deaf("the query worker did not answer in time", hint="ask for less")
