@@ -1,0 +1,287 @@
+"""Keeps a DXLink connection alive and hands what it hears to the intake.
+
+The reader stamps a frame and hands it on; it waits for neither decoding nor disk. It answers the
+few words that keep a connection going and judges no data. Before a token is too old a second
+connection is made beside the first; where that fails the first is kept.
+"""
+
+import asyncio
+import random
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+import anyio
+import anyio.from_thread
+import orjson
+from anyio.abc import TaskGroup
+from anyio.lowlevel import EventLoopToken, current_token
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from core.board import Board
+from core.clock import NS_PER_S, Clock
+from core.errors import FeedError, FeedLost
+from core.log import Log
+from ingest import dxlink_wire as wire
+from ingest.dxlink_decode import Frame
+from ingest.dxlink_intake import Intake, Mark
+from ingest.dxlink_session import Session
+from ingest.dxlink_wire import Message
+from ingest.rolls import Instrument
+
+log = Log("dxlink")
+FRAME_BYTES_MAX = 64 << 20
+OUTBOX_MAX = 10_000
+PART = "tastytrade"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Every period the client keeps; tests make them short."""
+
+    keepalive_s: float = 30.0
+    silence_s: float = 45.0  # longest time without any message
+    opening_s: float = 20.0  # from connecting to live
+    rotate_s: float = 23 * 3600.0
+    overlap_s: float = 5.0  # how long both connections are kept when one takes over
+    backoff_min_s: float = 1.0
+    backoff_max_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What one attempt needs: where to, with what, and what to listen to."""
+
+    url: str
+    token: str = field(repr=False)
+    instruments: tuple[Instrument, ...]
+
+
+@dataclass(slots=True)
+class Link:
+    """One connection: `live` once subscribed, `over` once gone."""
+
+    number: int
+    session: Session
+    scope: anyio.CancelScope
+    outbox: asyncio.Queue[Message]
+    is_live: bool = False
+    is_over: bool = False
+    heard_ns: int = 0
+    changed: anyio.Event = field(default_factory=anyio.Event)
+
+    def say(self, message: Message) -> None:
+        """Put a message among those to be sent; a link that sends none is given up."""
+        try:
+            self.outbox.put_nowait(message)
+        except asyncio.QueueFull:
+            self.scope.cancel()
+
+    def notice(self) -> None:
+        """Wake whoever waits for this link's state."""
+        self.changed.set()
+        self.changed = anyio.Event()
+
+
+class Client:
+    """Connections of one feed. `run` owns the loop; the other methods may come from any thread."""
+
+    def __init__(
+        self,
+        fetch_access: Callable[[], Awaitable[Access]],
+        intake: Intake,
+        board: Board,
+        clock: Clock,
+        timing: Timing,
+    ) -> None:
+        self._fetch_access = fetch_access
+        self._intake = intake
+        self._board = board
+        self._clock = clock
+        self._timing = timing
+        self._jitter = random.Random(clock.now_ns())  # noqa: S311  spreads attempts, no secret
+        self._links: dict[int, Link] = {}
+        self._connections = 0
+        self._loop: EventLoopToken | None = None
+        self._house: TaskGroup | None = None
+
+    async def run(self, started: Callable[[], None] = lambda: None) -> None:
+        """Stay connected until `stop`."""
+        self._loop = current_token()
+        async with anyio.create_task_group() as house:
+            self._house = house
+            started()
+            await self._stay_connected(house)
+
+    def stop(self) -> None:
+        """End `run`; every connection is closed and marked lost."""
+        if self._house is not None:
+            self._from_outside(self._house.cancel_scope.cancel)
+
+    def send(self, connection: int, messages: Sequence[Message]) -> None:
+        """Say something on a connection, if it is still there."""
+
+        def hand_over() -> None:
+            if link := self._links.get(connection):
+                for message in messages:
+                    link.say(message)
+
+        self._from_outside(hand_over)
+
+    def drop(self, connection: int) -> None:
+        """Hang up on a connection that does not deliver."""
+
+        def cancel() -> None:
+            if connection in self._links:
+                self._links[connection].scope.cancel()
+
+        self._from_outside(cancel)
+
+    def _from_outside(self, action: Callable[[], None]) -> None:
+        if self._loop is None:
+            return  # never got as far as a connection
+        try:
+            anyio.from_thread.run_sync(action, token=self._loop)
+        except anyio.RunFinishedError:
+            return  # the loop has ended, and with it every connection
+
+    async def _stay_connected(self, house: TaskGroup) -> None:
+        present: Link | None = None
+        failures = 0
+        while True:
+            link = await self._attempt(house)
+            if link is None or not link.is_live:
+                # While the old connection lives it is kept, and this is only tried again.
+                failures += 1
+                await anyio.sleep(self._backoff_s(failures))
+                continue
+            failures = 0
+            if present is not None:
+                await anyio.sleep(self._timing.overlap_s)
+                present.scope.cancel()
+            present = link
+            with anyio.move_on_after(self._timing.rotate_s):
+                await _until(link, lambda link=link: link.is_over)  # type: ignore[misc]
+            if link.is_over:
+                await anyio.sleep(self._backoff_s(1))
+
+    async def _attempt(self, house: TaskGroup) -> Link | None:
+        """One connection, live or over; None where no access was to be had."""
+        try:
+            access = await self._fetch_access()
+        except FeedError as error:
+            self._board.state(PART, "degraded" if error.retry else "down", error.message)
+            log.warning("access.refused", error=error.message, hint=error.hint)
+            return None
+        self._connections += 1
+        link = Link(
+            self._connections,
+            Session(access.token, access.instruments, self._timing.keepalive_s),
+            anyio.CancelScope(),
+            asyncio.Queue(OUTBOX_MAX),
+        )
+        house.start_soon(self._serve, link, access.url)
+        with anyio.move_on_after(self._timing.opening_s):
+            await _until(link, lambda: link.is_live or link.is_over)
+        if not link.is_live:
+            link.scope.cancel()
+        return link
+
+    async def _serve(self, link: Link, url: str) -> None:
+        """A connection's life; its end is marked behind everything it brought."""
+        reason = "closed by us"
+        self._links[link.number] = link
+        try:
+            with link.scope:
+                await self._converse(link, url)
+        except* (OSError, WebSocketException, FeedError, TimeoutError, ssl.SSLError) as errors:
+            reason = "; ".join(_told(error) for error in errors.exceptions)
+        finally:
+            del self._links[link.number]
+            link.is_over = True
+            link.is_live = False
+            link.notice()
+            self._intake.mark(Mark(link.number, "lost", self._clock.now_ns(), reason))
+            self._board.count("dxlink.disconnects")
+            log.warning("connection.lost", connection=link.number, reason=reason)
+
+    async def _converse(self, link: Link, url: str) -> None:
+        async with (
+            connect(
+                url,
+                compression=None,
+                ping_interval=None,  # DXLink has keepalives of its own
+                max_size=FRAME_BYTES_MAX,
+                max_queue=1_024,
+                close_timeout=1,
+            ) as socket,
+            anyio.create_task_group() as tasks,
+        ):
+            link.heard_ns = self._clock.monotonic_ns()
+            for message in link.session.start():
+                await socket.send(orjson.dumps(message).decode())
+            tasks.start_soon(self._write, link, socket)
+            tasks.start_soon(self._keep_alive, link)
+            try:
+                await self._read(link, socket)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await socket.close()
+
+    async def _read(self, link: Link, socket: ClientConnection) -> None:
+        while True:
+            payload = await socket.recv(decode=False)
+            assert isinstance(payload, bytes)
+            link.heard_ns = self._clock.monotonic_ns()
+            self._intake.offer(link.number, Frame(self._clock.now_ns(), payload))
+            if b'"FEED_DATA"' not in payload[:128]:
+                self._control(link, payload)
+
+    def _control(self, link: Link, payload: bytes) -> None:
+        try:
+            message = orjson.loads(payload)
+        except orjson.JSONDecodeError:
+            return  # the decoder keeps it among the rejects
+        if not isinstance(message, dict):
+            return
+        for reply in link.session.receive(message):
+            link.say(reply)
+        if link.session.state == "live" and not link.is_live:
+            link.is_live = True
+            instruments = tuple(link.session.instruments)
+            now_ns = self._clock.now_ns()
+            self._intake.mark(Mark(link.number, "live", now_ns, instruments=instruments))
+            self._board.state(PART, "ok", f"connection {link.number}")
+            log.info("connection.opened", connection=link.number, symbols=len(instruments))
+            link.notice()
+
+    async def _write(self, link: Link, socket: ClientConnection) -> None:
+        while True:
+            await socket.send(orjson.dumps(await link.outbox.get()).decode())
+
+    async def _keep_alive(self, link: Link) -> None:
+        """Say that we live, and end a connection on which nothing has been heard for too long."""
+        while True:
+            period_s = min(self._timing.keepalive_s, link.session.server_keepalive_s / 3)
+            await anyio.sleep(min(period_s, self._timing.silence_s / 3))
+            link.say(wire.keepalive())
+            silent_s = (self._clock.monotonic_ns() - link.heard_ns) / NS_PER_S
+            if silent_s > self._timing.silence_s:
+                raise FeedLost(f"nothing heard for {silent_s:.1f} s")
+
+    def _backoff_s(self, failures: int) -> float:
+        longest = self._timing.backoff_min_s * 2.0 ** min(failures - 1, 20)
+        longest = min(longest, self._timing.backoff_max_s)
+        return longest * self._jitter.uniform(0.5, 1.0)
+
+
+async def _until(link: Link, is_so: Callable[[], bool]) -> None:
+    while not is_so():
+        await link.changed.wait()
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, BaseExceptionGroup):
+        return "; ".join(_told(inner) for inner in error.exceptions)
+    return f"{type(error).__name__}: {error}"

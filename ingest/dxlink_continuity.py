@@ -1,0 +1,320 @@
+"""Whether the tape of each contract is whole, and what to do where it may not be.
+
+Live rows come first. Then everything since the last row held is asked for again, with some overlap,
+and merged by index. A hole counts as closed only when that history came to its end and brought a
+row we held before the hole. Anything else stays written in the ledger.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from core.batch import TickBatch
+from core.clock import NS_PER_S, NS_PER_US, Clock
+from core.log import Log
+from core.session import session_at
+from ingest import dxlink_wire as wire
+from ingest.dxlink_columns import SOURCE, Prints, event_us
+from ingest.dxlink_known import Known, Stored
+from ingest.dxlink_wire import (
+    HISTORY,
+    REMOVE,
+    SNAPSHOT_BEGIN,
+    SNAPSHOT_END,
+    SNAPSHOT_SNIP,
+    Item,
+    Message,
+)
+from ingest.gapbook import Gap, GapBook
+from ingest.rolls import Instrument
+
+log = Log("dxlink")
+OVERLAP_US = 5_000_000  # rows of a feed may come this much out of order
+
+
+class Tape(Protocol):
+    """What is stored already."""
+
+    def last_us(self, symbol: str, contract: str) -> int | None:
+        """Time of the newest print of a contract."""
+
+    def stored(self, symbol: str, contract: str, start_us: int, end_us: int) -> Stored:
+        """Prints with start <= ts_event < end, in the order they were stored."""
+
+    def open_gaps(self) -> list[Gap]:
+        """Gaps of this feed that are not closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for what, seconds, and how often to try."""
+
+    snapshot_s: float = 60.0
+    retry_s: float = 30.0
+    attempts_max: int = 3
+    silent_rth_s: float = 120.0
+    silent_eth_s: float = 900.0
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """History asked for on one connection, and what has come of it."""
+
+    connection: int
+    item: Item
+    asked_ns: int
+    has_begun: bool = False
+    has_ended: bool = False
+    is_snipped: bool = False
+    has_anchor: bool = False
+    is_spoiled: bool = False  # something was lost since it was asked for
+    oldest: int = 2**63 - 1
+
+
+@dataclass(slots=True)
+class Line:
+    """One contract's tape."""
+
+    instrument: Instrument
+    known: Known
+    last_us: int | None
+    heard_ns: int
+    gap: Gap | None = None
+    anchor: int = 0
+    snapshot: Snapshot | None = None
+    live_us: int | None = None  # first live row after the hole
+    added: int = 0
+    attempts: int = 0
+    retry_ns: int = 0
+    was_silent: bool = False
+
+
+class Continuity:
+    """Every line of a feed. One thread calls it, in the order things arrived."""
+
+    def __init__(
+        self,
+        keep: Callable[[TickBatch], None],
+        book: GapBook,
+        tape: Tape,
+        ask: Callable[[int, Sequence[Message]], None],
+        clock: Clock,
+        patience: Patience,
+    ) -> None:
+        self._keep = keep
+        self._book = book
+        self._tape = tape
+        self._ask = ask
+        self._clock = clock
+        self._patience = patience
+        self._lines: dict[str, Line] = {}
+        self._live: list[int] = []
+        self.duplicates = 0
+        self.stale: list[int] = []  # connections that did not deliver; the caller hangs up
+
+    def live(self, connection: int, instruments: Sequence[Instrument]) -> None:
+        """A connection delivers; whatever lies before it has yet to be proven."""
+        self._live.append(connection)
+        wanted = {i.streamer_symbol: i for i in instruments if i.has_prints}
+        for symbol, instrument in wanted.items():
+            if symbol not in self._lines:
+                self._lines[symbol] = self._open_line(instrument)
+            self._suspect(self._lines[symbol], "the feed was not connected")
+        for symbol in [s for s in self._lines if s not in wanted]:
+            line = self._lines.pop(symbol)
+            if line.gap is not None:
+                self._give_up(line, "no longer listened to")
+
+    def lost(self, connection: int, reason: str) -> None:
+        """A connection is gone and everything it brought has been given to `prints`."""
+        if connection in self._live:
+            self._live.remove(connection)
+        self.history_lost(connection)
+        if not self._live:
+            for line in self._lines.values():
+                line.live_us = None
+                self._open_gap(line, f"connection lost: {reason}")
+
+    def suspect(self, connection: int, reason: str) -> None:
+        """Prints that a live connection should have brought may not have been kept."""
+        if connection in self._live:
+            for line in self._lines.values():
+                self._suspect(line, reason)
+
+    def history_lost(self, connection: int) -> None:
+        """What was asked of a connection's history will not come any more."""
+        for line in self._lines.values():
+            if line.snapshot is not None and line.snapshot.connection == connection:
+                line.snapshot = None
+                line.retry_ns = 0
+
+    def prints(self, channel: int, streamer_symbol: str, prints: Prints) -> bool:
+        """Merge rows of one contract; False where nobody asked for it."""
+        line = self._lines.get(streamer_symbol)
+        if line is None:
+            return False
+        data = prints.take((prints.flags & REMOVE) == 0)
+        if channel == HISTORY and line.snapshot is not None:
+            self._watch(line, line.snapshot, prints, data)
+        if len(data):
+            self._merge(line, channel, data)
+        if line.snapshot is not None and line.snapshot.has_ended:
+            self._judge(line, line.snapshot)
+        return True
+
+    def tick(self) -> None:
+        """Look at what did not happen: silent lines, history that stays away, things to retry."""
+        now_ns = self._clock.monotonic_ns()
+        for line in self._lines.values():
+            snapshot = line.snapshot
+            if snapshot is not None:
+                if now_ns - snapshot.asked_ns > self._patience.snapshot_s * NS_PER_S:
+                    self._end_snapshot(line, snapshot)
+                    self._fail(line, "history did not come to its end")
+            elif line.gap is not None and self._live and now_ns >= line.retry_ns:
+                self._request(line)
+            elif line.gap is None:
+                self._listen(line, now_ns)
+
+    # -- one line ------------------------------------------------------------------------------
+
+    def _open_line(self, instrument: Instrument) -> Line:
+        symbol, contract = instrument.symbol, instrument.contract
+        last_us = self._tape.last_us(symbol, contract)
+        gap = self._book.open_gap(contract)
+        starts = [us for us in (last_us, gap.from_us if gap else None) if us is not None]
+        floor_us = min(starts) - 2 * OVERLAP_US if starts else 2**62
+        known = Known(lambda a, b: self._tape.stored(symbol, contract, a, b), floor_us)
+        line = Line(instrument, known, last_us, self._clock.monotonic_ns(), gap)
+        if gap is not None:
+            line.anchor = _last_index(gap.from_us + OVERLAP_US)
+        return line
+
+    def _suspect(self, line: Line, reason: str) -> None:
+        """Rows may be missing: write it down and ask for them."""
+        if line.last_us is None:
+            return  # there is no tape yet that could have a hole
+        line.live_us = None
+        self._open_gap(line, reason)
+        if line.snapshot is not None:
+            line.snapshot.is_spoiled = True
+        else:
+            line.attempts = 0
+            self._request(line)
+
+    def _open_gap(self, line: Line, reason: str) -> None:
+        if line.gap is None and line.last_us is not None:
+            about = line.instrument
+            from_us = line.last_us - OVERLAP_US
+            line.gap = self._book.open(about.symbol, about.contract, from_us, reason)
+            line.anchor = line.known.newest
+            line.added = 0
+            line.attempts = 0
+
+    def _request(self, line: Line) -> None:
+        assert line.gap is not None
+        if not self._live:
+            return
+        connection = self._live[-1]
+        item = Item("TimeAndSale", line.instrument.streamer_symbol, line.gap.from_us // 1_000)
+        line.snapshot = Snapshot(connection, item, self._clock.monotonic_ns())
+        self._ask(connection, wire.subscribe(HISTORY, [item]))
+
+    def _watch(self, line: Line, snapshot: Snapshot, prints: Prints, data: Prints) -> None:
+        """Follow history through its flags, before its rows are merged."""
+        flags = int(np.bitwise_or.reduce(prints.flags)) if len(prints) else 0
+        snapshot.has_begun |= bool(flags & SNAPSHOT_BEGIN)
+        if not snapshot.has_begun:
+            return
+        if len(data):
+            before = data.index[data.index <= line.anchor]
+            snapshot.has_anchor |= bool(line.known.holds(before).any())
+            snapshot.oldest = min(snapshot.oldest, int(data.index.min()))
+        snapshot.is_snipped |= bool(flags & SNAPSHOT_SNIP)
+        snapshot.has_ended |= bool(flags & (SNAPSHOT_END | SNAPSHOT_SNIP))
+
+    def _merge(self, line: Line, channel: int, data: Prints) -> None:
+        newest_us = int(data.columns["ts_event"].max())
+        if channel != HISTORY:
+            line.heard_ns = self._clock.monotonic_ns()
+            if line.gap is not None and line.live_us is None:
+                line.live_us = int(data.columns["ts_event"][0])
+        fresh = line.known.fresh(data)
+        self.duplicates += len(data) - len(fresh)
+        if len(fresh):
+            about = line.instrument
+            self._keep(TickBatch("trades", about.symbol, about.contract, SOURCE, fresh.columns))
+            line.added += len(fresh) if channel == HISTORY else 0
+        line.last_us = max(line.last_us or 0, newest_us)
+
+    def _judge(self, line: Line, snapshot: Snapshot) -> None:
+        """History came to an end: see whether it proves the hole closed."""
+        assert line.gap is not None
+        self._end_snapshot(line, snapshot)
+        if snapshot.is_spoiled:
+            self._request(line)
+        elif snapshot.is_snipped and not snapshot.has_anchor:
+            # Everything after the oldest row it brought is whole.
+            self._give_up(line, "history reaches less far back", to_us=event_us(snapshot.oldest))
+        elif snapshot.has_anchor:
+            if line.was_silent and line.added:
+                self.stale.append(snapshot.connection)
+            self._book.close(
+                line.gap,
+                "backfilled",
+                to_us=self._hole_end_us(line),
+                rows=line.added,
+                reason="history reaches back to a row held before",
+            )
+            self._whole(line)
+        else:
+            self._fail(line, "history holds no row that was held before")
+
+    def _fail(self, line: Line, reason: str) -> None:
+        line.attempts += 1
+        if line.attempts >= self._patience.attempts_max:
+            self._give_up(line, reason)
+        else:
+            wait_ns = int(self._patience.retry_s * NS_PER_S)
+            line.retry_ns = self._clock.monotonic_ns() + wait_ns
+
+    def _give_up(self, line: Line, reason: str, *, to_us: int | None = None) -> None:
+        assert line.gap is not None
+        end_us = self._hole_end_us(line) if to_us is None else to_us
+        self._book.close(line.gap, "unrepairable", to_us=end_us, rows=line.added, reason=reason)
+        self._whole(line)
+
+    def _whole(self, line: Line) -> None:
+        line.gap = None
+        line.was_silent = False
+        line.heard_ns = self._clock.monotonic_ns()
+
+    def _end_snapshot(self, line: Line, snapshot: Snapshot) -> None:
+        line.snapshot = None
+        self._ask(snapshot.connection, [wire.unsubscribe(HISTORY, [snapshot.item])])
+
+    def _hole_end_us(self, line: Line) -> int:
+        """From when on rows came live; our own clock where none has come yet."""
+        if line.live_us is not None:
+            return line.live_us + OVERLAP_US
+        return max(self._clock.now_ns() // NS_PER_US, line.last_us or 0)
+
+    def _listen(self, line: Line, now_ns: int) -> None:
+        """A line silent for too long in an open market is suspect; history tells."""
+        session = session_at(self._clock.now_ns(), line.instrument.market)
+        if session == "closed":
+            line.heard_ns = now_ns
+            return
+        patience = self._patience
+        allowed_s = patience.silent_rth_s if session == "rth" else patience.silent_eth_s
+        if self._live and now_ns - line.heard_ns > allowed_s * NS_PER_S:
+            line.heard_ns = now_ns
+            line.was_silent = True
+            self._suspect(line, f"silent for {allowed_s:.0f} s in an open market")
+
+
+def _last_index(us: int) -> int:
+    """The greatest index of a print at or before a time."""
+    return (us // 1_000_000) << 32 | (us // 1_000 % 1_000) << 22 | 0x3FFFFF

@@ -1,0 +1,181 @@
+"""The tastytrade feed: a reader thread that only listens, and a decoder thread that keeps.
+
+Both end when `stopping` is set; everything heard until then is stored first. A feed that breaks is
+started anew, which is the same as starting after a crash.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import anyio
+
+from core.board import Board
+from core.clock import Clock
+from core.errors import FeedLost
+from core.log import Log
+from core.settings import Settings
+from ingest.dxlink_client import PART, Access, Client, Timing
+from ingest.dxlink_continuity import Patience
+from ingest.dxlink_intake import Intake
+from ingest.dxlink_keeper import Keeper, Place, Take
+from ingest.dxlink_tape import StoredTape
+from ingest.gapbook import Ledger
+from ingest.rolls import RollMap
+from ingest.tastytrade import Tastytrade
+from storage.disk import OsDisk
+from storage.paths import Paths
+from storage.view import Views
+
+log = Log("dxlink")
+ENTRIES_MAX = 5_000
+IDLE_S = 0.05
+RESTART_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Periods:
+    """Everything the feed waits for; rows of `gather_s` are sliced together."""
+
+    timing: Timing = field(default_factory=Timing)
+    patience: Patience = field(default_factory=Patience)
+    gather_s: float = 0.004
+
+
+class Gate(Protocol):
+    """Lets one feed in; used and closed on the reader's loop."""
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    async def fetch_access(self) -> Access:
+        """A fresh token and what to listen to; raise FeedLost or FeedRefused."""
+
+
+class Login:
+    """The gate of the real service. Contracts are resolved anew for each connection."""
+
+    def __init__(self, settings: Settings, rolls: RollMap, clock: Clock) -> None:
+        self._symbols = settings.words("TASTYTRADE_SYMBOLS")
+        self._rolls = rolls
+        self._clock = clock
+        self._door = Tastytrade(
+            settings.text("TASTYTRADE_API_URL"),
+            settings.text("TASTYTRADE_CLIENT_SECRET"),
+            settings.text("TASTYTRADE_REFRESH_TOKEN"),
+        )
+
+    async def __aenter__(self) -> "Login":
+        await self._door.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._door.__aexit__(*error)
+
+    async def fetch_access(self) -> Access:
+        """A fresh token; the last good roll map where contracts cannot be listed."""
+        token = await self._door.fetch_quote_token()
+        now_ns = self._clock.now_ns()
+        try:
+            listed = await self._door.fetch_futures(self._symbols)
+        except FeedLost as error:
+            if not self._rolls.rolls:
+                raise
+            log.warning("contracts.unlisted", error=error.message)
+        else:
+            for roll in self._rolls.update(listed, now_ns):
+                log.info("contract.rolled", root=roll.root, contract=roll.contract)
+        return Access(token.url, token.token, self._rolls.instruments(self._symbols, now_ns))
+
+
+def run(
+    gate: Gate,
+    place: Place,
+    *,
+    clock: Clock,
+    journal: Path,
+    periods: Periods,
+    stopping: threading.Event,
+) -> None:
+    """Feed the tape until `stopping` is set. Blocks; the reader has a thread of its own."""
+    intake = Intake(journal)
+    client = Client(gate.fetch_access, intake, place.board, clock, periods.timing)
+    keeper = Keeper(place, client, clock=clock, patience=periods.patience, stopping=stopping)
+    started = threading.Event()
+    reader = threading.Thread(
+        target=anyio.run, args=(_listen, gate, client, started.set), name="dxlink reader"
+    )
+    reader.start()
+    started.wait()
+    try:
+        while not stopping.wait(periods.gather_s):
+            keeper.process(intake.take(ENTRIES_MAX, IDLE_S))
+            keeper.tick()
+            place.board.gauge("dxlink.backlog", intake.waiting_count)
+            if not reader.is_alive():
+                raise FeedLost("the reader ended by itself")
+        client.stop()
+        reader.join()
+        while entries := intake.take(ENTRIES_MAX, 0):
+            keeper.process(entries)
+    finally:
+        client.stop()
+        reader.join()
+        intake.close()
+
+
+async def _listen(gate: Gate, client: Client, started: Callable[[], None]) -> None:
+    try:
+        async with gate:
+            await client.run(started)
+    finally:
+        started()
+
+
+def start_feed(
+    settings: Settings,
+    *,
+    take: Take,
+    ledger: Ledger,
+    board: Board,
+    clock: Clock,
+    stopping: threading.Event,
+) -> threading.Thread | None:
+    """Start the feed in a thread; None, and "off" on the board, where no credentials are set.
+
+    The caller sets `stopping` and joins the thread before it closes the store.
+    """
+    secret = settings.text("TASTYTRADE_CLIENT_SECRET")
+    if not (secret and settings.text("TASTYTRADE_REFRESH_TOKEN")):
+        board.state(PART, "off", "no credentials")
+        return None
+    paths = Paths(settings.data_dir)
+
+    def body() -> None:
+        while not stopping.is_set():
+            try:
+                run(
+                    Login(settings, RollMap(paths.root / "rolls.json", OsDisk()), clock),
+                    Place(take, ledger, StoredTape(Views(paths, settings.lake_url)), board),
+                    clock=clock,
+                    journal=paths.run / "dxlink.journal",
+                    periods=Periods(),
+                    stopping=stopping,
+                )
+            except Exception as error:
+                board.state(PART, "down", f"{type(error).__name__}: {error}")
+                log.exception("feed.stopped")
+                stopping.wait(RESTART_S)
+
+    thread = threading.Thread(target=body, name="dxlink")
+    thread.start()
+    return thread

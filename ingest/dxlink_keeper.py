@@ -1,0 +1,220 @@
+"""The decoder's side of the feed: entries of the intake into the tape and its ledger.
+
+Nothing heard is thrown away: rows that cannot be read are kept among the rejects and make their
+contracts suspect, rows that find the disk full wait until there is room.
+"""
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from core.batch import Rejected, TickBatch
+from core.board import Board
+from core.clock import NS_PER_US, Clock
+from core.errors import DiskFull
+from core.log import Log
+from ingest.dxlink_client import PART
+from ingest.dxlink_columns import SOURCE, Columns, last_trades_of, prints_of, quotes_of
+from ingest.dxlink_continuity import Continuity, Patience, Tape
+from ingest.dxlink_decode import Decoder, Frame, Garbled, Rows
+from ingest.dxlink_intake import Entry, Mark
+from ingest.dxlink_wire import HISTORY, STREAM, Message
+from ingest.gapbook import GapBook, Ledger
+from ingest.rolls import Instrument
+
+log = Log("dxlink")
+RETRY_S = 1.0
+
+Take = Callable[[TickBatch], int]
+T = TypeVar("T")
+
+
+class Wire(Protocol):
+    """What the keeper asks of the connections."""
+
+    def send(self, connection: int, messages: Sequence[Message]) -> None:
+        """Say something on a connection."""
+
+    def drop(self, connection: int) -> None:
+        """Hang up on a connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where everything of a feed goes: ticks, ledger, board; and what is there already."""
+
+    take: Take
+    ledger: Ledger
+    tape: Tape
+    board: Board
+
+
+class PatientStore:
+    """The store, with a full disk waited for; raise DiskFull only when told to stop."""
+
+    def __init__(self, place: Place, stopping: threading.Event) -> None:
+        self._place = place
+        self._stopping = stopping
+
+    def take(self, batch: TickBatch) -> int:
+        return self._wait(lambda: self._place.take(batch))
+
+    def append_rows(self, table: str, rows: Sequence[dict[str, object]], /) -> int:
+        return self._wait(lambda: self._place.ledger.append_rows(table, rows))
+
+    def reject(self, rejected: Sequence[Rejected], /) -> None:
+        self._wait(lambda: self._place.ledger.reject(rejected))
+
+    def commit(self) -> None:
+        self._place.ledger.commit()
+
+    def _wait(self, write: Callable[[], T]) -> T:
+        while True:
+            try:
+                return write()
+            except DiskFull as error:
+                self._place.board.state(PART, "down", error.message)
+                log.error("disk.full", error=error.message, hint=error.hint)
+                if self._stopping.wait(RETRY_S):
+                    raise  # what is not stored lies after the last row, and is asked for again
+
+
+class Keeper:
+    """Decodes and keeps; one thread calls it."""
+
+    def __init__(
+        self,
+        place: Place,
+        wire: Wire,
+        *,
+        clock: Clock,
+        patience: Patience,
+        stopping: threading.Event,
+    ) -> None:
+        self._store = PatientStore(place, stopping)
+        self._wire = wire
+        self._board = place.board
+        self._clock = clock
+        self._decoders: dict[int, Decoder] = defaultdict(Decoder)
+        self._instruments: dict[str, Instrument] = {}
+        self._book = GapBook(self._store, clock, place.tape.open_gaps())
+        self._continuity = Continuity(
+            self._keep, self._book, place.tape, wire.send, clock, patience
+        )
+        self._last_trades: dict[str, int] = {}
+        self._counted_duplicates = 0
+
+    def process(self, entries: Sequence[Entry]) -> None:
+        """Everything in the order it came; frames of one connection are decoded together."""
+        waiting: list[Frame] = []
+        connection = 0
+        for entry in entries:
+            if waiting and (isinstance(entry, Mark) or entry.connection != connection):
+                self._decode(connection, waiting)
+                waiting = []
+            connection = entry.connection
+            if isinstance(entry, Mark):
+                self._note(entry)
+            else:
+                waiting.append(entry.frame)
+        if waiting:
+            self._decode(connection, waiting)
+
+    def tick(self) -> None:
+        """Look at what did not happen, and tell the board."""
+        self._continuity.tick()
+        for connection in self._continuity.stale:
+            log.warning("connection.stale", connection=connection)
+            self._wire.drop(connection)
+        self._continuity.stale.clear()
+        fresh = self._continuity.duplicates - self._counted_duplicates
+        self._counted_duplicates += fresh
+        if fresh:
+            self._board.count("dxlink.duplicates", fresh)
+
+    def _note(self, mark: Mark) -> None:
+        if mark.what == "lost":
+            self._decoders.pop(mark.connection, None)
+            self._continuity.lost(mark.connection, mark.reason)
+            return
+        self._instruments = {i.streamer_symbol: i for i in mark.instruments}
+        self._continuity.live(mark.connection, mark.instruments)
+        for instrument in mark.instruments:
+            contract = instrument.contract
+            if not instrument.has_prints and self._book.open_gap(contract) is None:
+                now_us = self._clock.now_ns() // NS_PER_US
+                reason = "conflated: the source gives last values, not every print"
+                self._book.open(instrument.symbol, contract, now_us, reason)
+
+    def _decode(self, connection: int, frames: Sequence[Frame]) -> None:
+        self._board.count("dxlink.frames", len(frames))
+        for part in self._decoders[connection].decode(frames):
+            if isinstance(part, Garbled):
+                self._quarantine(connection, part)
+            elif isinstance(part, Rows):
+                self._board.count(f"dxlink.rows.{part.event}", len(part))
+                for symbol, rows in part.by_symbol():
+                    self._rows(connection, symbol, rows)
+            elif part["type"] == "CHANNEL_OPENED":
+                self._reopened(connection, part["channel"])
+
+    def _reopened(self, connection: int, channel: int) -> None:
+        """A channel opened anew on a live connection was closed before."""
+        if channel == STREAM:
+            self._continuity.suspect(connection, "the server closed the channel")
+        elif channel == HISTORY:
+            self._continuity.history_lost(connection)
+
+    def _rows(self, connection: int, streamer_symbol: str, rows: Rows) -> None:
+        instrument = self._instruments.get(streamer_symbol)
+        if instrument is None:
+            self._board.count("dxlink.rows_unasked", len(rows))
+            return
+        rejects: list[Rejected] = []
+        match rows.event:
+            case "TimeAndSale":
+                prints, rejects = prints_of(rows, instrument.symbol)
+                self._continuity.prints(rows.channel, streamer_symbol, prints)
+                if rejects:
+                    # A refused row is kept, but it may hide a print that history has whole.
+                    self._continuity.suspect(connection, f"unreadable: {rejects[0].reason}")
+            case "Quote":
+                columns, rejects = quotes_of(rows, instrument.symbol)
+                self._keep(_batch("quotes", instrument, columns))
+            case "Trade" | "TradeETH" if not instrument.has_prints:
+                columns, rejects = last_trades_of(rows, instrument.symbol)
+                self._keep_last_values(instrument, _batch("trades", instrument, columns))
+            case _:
+                pass
+        self._reject(rejects)
+
+    def _keep_last_values(self, instrument: Instrument, batch: TickBatch) -> None:
+        """A new connection repeats the last value; only later ones are news."""
+        times: Any = batch.columns["ts_event"]
+        news = times > self._last_trades.get(instrument.contract, 0)
+        if news.any():
+            self._last_trades[instrument.contract] = int(times.max())
+            self._keep(batch.take(news))
+
+    def _quarantine(self, connection: int, garbled: Garbled) -> None:
+        self._board.count("dxlink.garbled")
+        log.warning("frame.garbled", channel=garbled.channel, reason=garbled.reason)
+        ts_recv = garbled.frame.ts_recv_ns // NS_PER_US
+        raw, reason = garbled.frame.payload, garbled.reason
+        self._reject([Rejected("trades", "*", SOURCE, reason, raw, ts_recv)])
+        self._continuity.suspect(connection, f"unreadable: {reason}")
+
+    def _reject(self, rejects: list[Rejected]) -> None:
+        if rejects:
+            self._board.count("rejects", len(rejects))
+            self._store.reject(rejects)
+
+    def _keep(self, batch: TickBatch) -> None:
+        if batch.rows:
+            self._store.take(batch)
+
+
+def _batch(table: str, instrument: Instrument, columns: Columns) -> TickBatch:
+    return TickBatch(table, instrument.symbol, instrument.contract, SOURCE, columns)

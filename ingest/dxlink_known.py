@@ -1,0 +1,132 @@
+"""Which prints of a contract are stored already, by the source's own index.
+
+The same index with the same content is a duplicate; with other content it is a revision. Prints
+older than what is remembered are looked up on the tape.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.dxlink_columns import Prints, event_us
+
+KEPT_MAX = 400_000
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Indices and content of stored prints, in the order they were stored."""
+
+    index: Ints
+    content: Ints
+
+    def overlapping(self, wanted: Ints) -> "Stored":
+        """Only those whose index is among `wanted`."""
+        rows = np.isin(self.index, wanted)
+        return Stored(self.index[rows], self.content[rows])
+
+
+LookUp = Callable[[int, int], Stored]  # prints with start_us <= ts_event < end_us
+
+
+def content_of(price: NDArray[np.float64], size: Ints, valid: NDArray[np.bool_]) -> Ints:
+    """A number that tells versions of one print apart."""
+    with np.errstate(over="ignore"):
+        mixed = np.ascontiguousarray(price, np.float64).view(np.int64) * 31 + size
+        whole: Ints = mixed * 2 + valid
+    return whole
+
+
+class Known:
+    """The memory of one contract."""
+
+    def __init__(self, look_up: LookUp, floor_us: int) -> None:
+        self._look_up = look_up
+        self._floor_us = floor_us  # everything stored from here on is in memory
+        first = look_up(floor_us, 2**62)
+        self._chunks = [first] if len(first.index) else []
+        self._count = len(first.index)
+        self.newest = int(first.index.max()) if len(first.index) else 0
+
+    def holds(self, index: Ints) -> NDArray[np.bool_]:
+        """Which of these indices are stored already."""
+        return np.isin(index, self._versions(index).index)
+
+    def fresh(self, prints: Prints) -> Prints:
+        """What must be stored of these prints: no duplicates, revisions marked as such.
+
+        They are remembered as stored; prints of one call come in order of index, then as they came.
+        """
+        columns = prints.columns
+        content = content_of(columns["price"], columns["size"], columns["valid"])
+        index = prints.index
+        if not (np.all(index[1:] > index[:-1]) and len(index) and index[0] > self.newest):
+            keep = self._judge(prints, content)
+            prints, content, index = prints.take(keep), content[keep], index[keep]
+        if len(index):
+            self._remember(Stored(index.copy(), content))
+        return prints
+
+    def _judge(self, prints: Prints, content: Ints) -> NDArray[np.intp]:
+        """Places of the rows to keep; turns `kind` of an unmarked revision into "correction"."""
+        index, kinds = prints.index, prints.columns["kind"]
+        order = np.argsort(index, kind="stable")
+        seen = self._versions(index)
+        versions: dict[int, list[int]] = {}
+        for key, version in zip(seen.index.tolist(), seen.content.tolist(), strict=True):
+            versions.setdefault(key, []).append(version)
+        keep = []
+        for row in order.tolist():
+            key, version = int(index[row]), int(content[row])
+            known = versions.setdefault(key, [])
+            if known and (version == known[-1] or (kinds[row] == "new" and version in known)):
+                continue
+            if known and kinds[row] == "new":
+                kinds[row] = "correction"
+            known.append(version)
+            keep.append(row)
+        return np.array(keep, np.intp)
+
+    def _versions(self, index: Ints) -> Stored:
+        if not len(index):
+            return Stored(np.empty(0, np.int64), np.empty(0, np.int64))
+        low, high = int(index.min()), int(index.max())
+        parts = []
+        low_us = event_us(low)
+        if low_us < self._floor_us:
+            end_us = min(event_us(high) + 1_000, self._floor_us)
+            parts.append(self._look_up(low_us, end_us).overlapping(index))
+        if low <= self.newest:
+            parts += [
+                chunk.overlapping(index)
+                for chunk in self._chunks
+                if chunk.index.min() <= high and chunk.index.max() >= low
+            ]
+        parts = parts or [Stored(np.empty(0, np.int64), np.empty(0, np.int64))]
+        return Stored(
+            np.concatenate([part.index for part in parts]),
+            np.concatenate([part.content for part in parts]),
+        )
+
+    def _remember(self, stored: Stored) -> None:
+        self._chunks.append(stored)
+        self._count += len(stored.index)
+        self.newest = max(self.newest, int(stored.index.max()))
+        if len(self._chunks) > 256 or self._count > KEPT_MAX:
+            self._compact()
+
+    def _compact(self) -> None:
+        """One chunk of the newest; what is let go of is found on the tape."""
+        index = np.concatenate([chunk.index for chunk in self._chunks])
+        content = np.concatenate([chunk.content for chunk in self._chunks])
+        if len(index) > KEPT_MAX:
+            edge = int(np.partition(index, len(index) - KEPT_MAX // 2)[len(index) - KEPT_MAX // 2])
+            # A whole millisecond is kept or let go, so that the floor cuts no index in two.
+            self._floor_us = max(self._floor_us, event_us(edge))
+            keep = index >= (edge >> 22) << 22
+            index, content = index[keep], content[keep]
+        self._chunks = [Stored(index, content)]
+        self._count = len(index)

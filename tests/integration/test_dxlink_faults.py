@@ -1,0 +1,288 @@
+"""Whatever the service does: what is stored is the truth, less what the ledger names."""
+
+import json
+
+import pytest
+
+from core.errors import DiskFull
+from ingest.dxlink_wire import HISTORY, STREAM
+from tests.fakes.deadline import until
+from tests.fakes.dxlink_place import MemoryPlace, running_feed
+from tests.fakes.dxlink_server import DxlinkServer
+from tests.fakes.manual_clock import ManualClock
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+def server():
+    with DxlinkServer(keepalive_s=0.2) as server:
+        yield server
+
+
+@pytest.fixture
+def feed(server, clock, tmp_path):
+    with running_feed(server, clock, tmp_path) as feed:
+        feed.wait_live()
+        server.trade(200)
+        feed.wait_whole()
+        yield feed
+
+
+def miss(server, count=200):
+    """Prints that happen while nobody is connected."""
+    until(lambda: not server.clients)
+    server.tape.trade(count)
+
+
+def test_live_prints_are_stored_once_each(feed):
+    assert feed.place.gaps() == []
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1009, 1011, 1012])
+def test_a_closed_connection_is_made_again_and_the_hole_filled(feed, server, code):
+    server.faults.refused_upgrades = 3
+    server.close(code)
+    miss(server)
+    feed.wait_live()
+    server.trade(100)
+    feed.wait_whole()
+    assert feed.place.gaps()
+
+
+def test_a_reset_connection_loses_nothing(feed, server):
+    server.do(server._trade, 300, None)
+    server.faults.refused_upgrades = 2
+    server.reset()
+    miss(server)
+    feed.wait_live()
+    feed.wait_whole()
+
+
+def test_a_half_open_connection_is_given_up(feed, server, clock):
+    server.faults.is_mute = True
+    server.trade(100)
+    clock.advance_s(60)
+    until(lambda: feed.count("dxlink.disconnects"))
+    server.faults.is_mute = False
+    feed.wait_live()
+    feed.wait_whole()
+
+
+def test_a_stale_feed_is_found_by_history_and_replaced(feed, server, clock):
+    server.faults.is_stale = True
+    server.trade(100)
+    connections = len(server.received)
+    clock.advance_s(30)
+    until(lambda: len(server.received) > connections)  # it said something since: it is alive
+    for _ in range(4):
+        server.send("KEEPALIVE")
+        clock.advance_s(30)
+    until(lambda: feed.count("dxlink.disconnects"))
+    server.faults.is_stale = False
+    feed.wait_live()
+    server.trade(50)
+    feed.wait_whole()
+
+
+def test_a_token_that_expires_costs_one_new_one_and_no_print(feed, server):
+    tokens = feed.gate.tokens
+    server.revoked.add(f"QT-{tokens}")
+    server.send("AUTH_STATE", state="UNAUTHORIZED")
+    miss(server)
+    feed.wait_live()
+    feed.wait_whole()
+    assert feed.gate.tokens == tokens + 1
+    assert server.auth_count == 2
+
+
+def test_a_refused_token_is_never_sent_twice(feed, server):
+    server.faults.refused_auths = 3
+    server.close()
+    miss(server)
+    feed.wait_live()
+    feed.wait_whole()
+    sent = [m["token"] for m in server.received if m["type"] == "AUTH"]
+    assert len(sent) == len(set(sent)) == 5
+
+
+def test_an_outage_of_the_login_is_waited_out(feed, server):
+    feed.gate.failures = 5
+    server.close()
+    miss(server)
+    feed.wait_live()
+    feed.wait_whole()
+
+
+def test_repeated_frames_are_stored_once(feed, server):
+    server.faults.repeats = 3
+    server.trade(100)
+    feed.wait_whole()
+    until(lambda: feed.count("dxlink.duplicates") >= 200)
+
+
+def test_rows_out_of_order_are_all_stored(feed, server):
+    server.faults.shuffles = True
+    server.trade(200)
+    server.close()
+    miss(server)
+    feed.wait_live()
+    server.trade(100)
+    feed.wait_whole()
+
+
+@pytest.mark.parametrize("history", ["empty", "snip"])
+def test_history_that_proves_nothing_leaves_the_hole_in_the_ledger(feed, server, history):
+    server.faults.history = history
+    server.close()
+    miss(server, 400)
+    feed.wait_live()
+    server.trade(50)
+    feed.wait_told()
+    assert "unrepairable" in feed.place.states()
+
+
+def test_a_snipped_history_narrows_the_hole_to_what_it_did_not_bring(feed, server):
+    before = feed.place.last_us("SPY", "SPY")
+    server.faults.history = "snip"
+    server.close()
+    miss(server, 400)
+    feed.wait_live()
+    feed.wait_told()
+    (gap,) = feed.place.gaps("SPY")
+    assert before < gap["to_ts"] < feed.place.last_us("SPY", "SPY")
+    assert gap["rows"] == server.faults.snip_rows
+
+
+@pytest.mark.parametrize("history", ["silent", "endless"])
+def test_history_that_never_ends_is_not_waited_for_forever(feed, server, clock, history):
+    server.faults.history = history
+    server.close()
+    miss(server)
+    feed.wait_live()
+    server.trade(50)
+    for attempt in range(3):
+        until(lambda attempt=attempt: len(server.snapshots) >= 2 * (attempt + 1))
+        for _ in range(3):
+            heard = len(server.received)
+            clock.advance_s(21)
+            until(lambda heard=heard: len(server.received) > heard)
+            server.send("KEEPALIVE")
+    feed.wait_told()
+    assert "unrepairable" in feed.place.states()
+
+
+GARBAGE = [
+    '{"type":"FEED_DATA","channel":3,"data":["TimeAndSale",["SPY",',
+    '{"type":"FEED_DATA","channel":3,"data":["TimeAndSale",[NaN]]}',
+    '{"type":"FEED_DATA","channel":3,"data":[]}',
+    '{"type":"FEED_DATA","channel":3,"data":["TimeAndSale",["SPY",1]]}',
+    '{"type":"FEED_DATA","channel":9,"data":["TimeAndSale",["SPY",1]]}',
+    '{"type":"FEED_DATA","channel":3,"data":["Weather",["SPY",1]]}',
+    "[]",
+]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_what_cannot_be_read_is_kept_and_the_prints_it_hid_are_fetched(feed, server, garbage):
+    server.faults.frames_lost = 1
+    server.trade(5)
+    server.faults.frames_lost = 0
+    server.send_text(garbage)
+    server.trade(50)
+    feed.wait_whole()
+    assert [reject.raw for reject in feed.place.rejects] == [garbage.encode()]
+    assert not feed.count("dxlink.disconnects")
+
+
+def test_strange_messages_and_binary_frames_do_not_end_the_feed(feed, server):
+    server.send("WEATHER", 0, sunny=True)
+    server.send_text(json.dumps({"type": "ERROR", "channel": 3, "error": "BAD_ACTION"}))
+    server.send_text(b"\x00\xff\x00")
+    server.trade(50)
+    feed.wait_whole()
+    assert not feed.count("dxlink.disconnects")
+
+
+def test_a_layout_that_changes_under_way_is_followed(feed, server):
+    fields = server.clients[0].channels[STREAM].fields["TimeAndSale"]
+    server.faults.field_order = fields[::-1]
+    server.reconfigure(STREAM, "TimeAndSale")
+    server.reconfigure(HISTORY, "TimeAndSale")
+    server.trade(50)
+    feed.wait_whole()
+    server.faults.field_order = [name for name in fields if name != "bidPrice"]
+    server.reconfigure(STREAM, "TimeAndSale")
+    server.trade(50)
+    server.faults.sends_full = True
+    server.trade(50)
+    feed.wait_whole()
+
+
+def test_a_channel_the_server_closes_is_opened_again(feed, server):
+    client = server.clients[0]
+    del client.channels[STREAM]
+    server.send("CHANNEL_CLOSED", STREAM)
+    server.tape.trade(50)
+    until(lambda: STREAM in client.channels and client.channels[STREAM].items)
+    server.trade(50)
+    feed.wait_whole()
+
+
+def test_a_channel_refused_at_first_is_asked_for_again(feed, server):
+    server.faults.refuses_channels = 2
+    server.close()
+    miss(server)
+    feed.wait_live()
+    feed.wait_whole()
+    assert server.auth_count == 2
+
+
+@pytest.mark.parametrize("rows_per_frame", [1, 400, 5_000])
+def test_bursts_in_frames_of_any_size_are_stored_whole(feed, server, rows_per_frame):
+    server.faults.rows_per_frame = rows_per_frame
+    server.trade(12_000)
+    feed.wait_whole()
+
+
+@pytest.mark.parametrize("kind", ["CANCEL", "CORRECTION"])
+def test_revisions_are_kept_beside_what_they_revise(feed, server, kind):
+    old = next(e for e in server.tape.events if e.symbol == "SPY" and e.is_valid)
+    server.revise(old, kind=kind, price=None if kind == "CANCEL" else 77.25)
+    feed.wait_whole()
+    assert feed.place.kinds("SPY").count(kind.lower()) == 1
+    stored = [row for row in feed.place.identities("SPY") if row[0] == old.index]
+    assert len(stored) == 2
+
+
+def test_a_revision_made_while_away_comes_with_history(feed, server):
+    old = [e for e in server.tape.events if e.symbol == "SPY" and e.is_valid][-1]
+    server.close()
+    until(lambda: not server.clients)
+    server.tape.revise(old, kind="NEW", price=77.25)
+    feed.wait_live()
+    feed.wait_whole()
+    assert feed.place.kinds("SPY").count("correction") == 1
+
+
+def test_a_full_disk_is_waited_for(feed, server):
+    feed.place.failures = [DiskFull("no room")]
+    server.trade(100)
+    feed.wait_whole()
+
+
+def test_a_feed_started_again_fills_the_time_it_was_down(server, clock, tmp_path):
+    place = MemoryPlace()
+    with running_feed(server, clock, tmp_path, place) as feed:
+        feed.wait_live()
+        server.trade(200)
+        feed.wait_whole()
+    server.tape.trade(300)
+    with running_feed(server, clock, tmp_path, place) as feed:
+        feed.wait_live()
+        server.trade(50)
+        feed.wait_whole()
+    assert place.states().count("open") == 2  # nobody listens, and the ledger says so
