@@ -237,7 +237,6 @@ def _advance_plain(  # noqa: C901, PLR0912, PLR0915
     levels, state, counts = memory
     times, commands, prices, sizes, ends = rows
     place_max = levels.shape[1] - 0.5
-    wants_bests, wants_ladders = len(bests.row) > 0, len(ladders.ts_us) > 0
     bests_count = ladders_count = 0
     bid, ask = state[State.BID], state[State.ASK]
     low, high = state[State.LOW], state[State.HIGH]
@@ -250,7 +249,7 @@ def _advance_plain(  # noqa: C901, PLR0912, PLR0915
         if not is_open:
             is_open = 1
             if newest_us >= sample_at:
-                if wants_ladders:
+                if len(ladders.ts_us) > 0:
                     _store_bounds(state, (bid, ask, low, high, valid))
                     ladders.ts_us[ladders_count] = sample_at
                     write_ladder(memory, ladders, ladders_count)
@@ -293,7 +292,7 @@ def _advance_plain(  # noqa: C901, PLR0912, PLR0915
                 sample_at = (newest_us // SAMPLE_US + 1) * SAMPLE_US
             if valid and bid >= ask and ask != NO_TICK:
                 counts[Count.LOCKED_OR_CROSSED] += 1
-            if wants_bests:
+            if len(bests.row) > 0:
                 _write_best(bests, bests_count, levels, (row, bid, ask, valid))
                 bests_count += 1
     _store_bounds(state, (bid, ask, low, high, valid))

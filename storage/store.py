@@ -126,7 +126,8 @@ class Store:
         log.info("store.closed")
 
     def _recover(self) -> None:
-        self.words.recover()
+        if any(isinstance(table, FastTable) for table in self._tables.values()):
+            self.words.recover()  # of a writer of words alone: another may be adding one
         generation = self._clock.now_ns()
         for name, table in self._tables.items():
             found = table.recover(sealed_seq=self._options.sealed_seqs.get(name, 0))
