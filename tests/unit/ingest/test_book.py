@@ -87,6 +87,11 @@ def test_a_lone_clear_makes_the_book_unknown_and_not_empty():
     assert best(book) == [(19_200, 3), (19_201, 5)]
 
 
+def test_in_an_unknown_book_a_level_nobody_knows_is_no_oddity():
+    book = opened(clear(T_US + 171), at(1, "modify_bid", 19_200, 9), at(2, "delete_ask", 19_201))
+    assert anomalies(book) == {}
+
+
 def test_when_the_touch_goes_the_next_level_is_best():
     book = opened(at(1, "delete_bid", 19_200), at(2, "delete_ask", 19_201))
     assert best(book) == [(19_199, 4), (19_203, 6)]
