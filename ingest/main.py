@@ -17,6 +17,7 @@ from core.log import Log
 from core.schema import LOGGED_TABLES
 from core.settings import Settings
 from ingest.demo import DemoMarket
+from ingest.dxlink_feed import start_feed
 from ingest.guard import check
 from storage.disk import OsDisk
 from storage.intake import IntakeServer, arrow_batch, rejected_from
@@ -44,6 +45,7 @@ class Ingest:
 
     def __init__(self, settings: Settings, clock: Clock, demo: DemoOptions | None) -> None:
         self.paths = Paths(settings.data_dir)
+        self._settings = settings
         self._clock = clock
         self._demo = demo
         self._stopping = threading.Event()
@@ -61,6 +63,17 @@ class Ingest:
         self._start_thread("board", self._show_forever)
         if self._demo is not None:
             self._start_thread("demo", lambda: self._trade_forever(self._demo))
+            return  # a made-up market and a real one do not belong on one tape
+        feed = start_feed(
+            self._settings,
+            take=self.take,
+            ledger=self.store,
+            board=self.board,
+            clock=self._clock,
+            stopping=self._stopping,
+        )
+        if feed is not None:
+            self._threads.append(feed)
 
     def stop(self) -> None:
         """Feeds first, then the keeper, the store last: what was taken in is committed."""
