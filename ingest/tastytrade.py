@@ -35,9 +35,10 @@ class Tastytrade:
     """One login. Used on one event loop; `async with` closes its connections."""
 
     def __init__(self, api_url: str, client_secret: str, refresh_token: str) -> None:
-        logging.getLogger("tastytrade").setLevel(logging.WARNING)
         from tastytrade import Session
 
+        # Importing it sets DEBUG, at which it writes every message it sees.
+        logging.getLogger("tastytrade").setLevel(logging.WARNING)
         self._session: Any = Session(client_secret, refresh_token)
         self._session._client.base_url = api_url  # noqa: SLF001  the SDK has no public way
 

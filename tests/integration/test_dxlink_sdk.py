@@ -44,6 +44,12 @@ def test_the_unmodified_sdk_streams_prints_from_the_fake():
     gc.collect()  # the SDK leaves its streams open; let it be said in this test
 
 
+def test_the_sdk_does_not_write_what_it_sees_into_the_log(caplog):
+    with RestServer() as rest:
+        ask(rest, lambda door: door.fetch_quote_token())
+    assert not [record for record in caplog.records if record.name.startswith("tastytrade")]
+
+
 def test_the_door_fetches_a_token_and_the_living_contracts():
     with RestServer("ws://127.0.0.1:9/realtime") as rest:
         token = ask(rest, lambda door: door.fetch_quote_token())

@@ -1,0 +1,138 @@
+"""The whole feed: the SDK's login, the real socket, the real store."""
+
+import threading
+from dataclasses import replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from core.board import Board
+from core.clock import SystemClock
+from core.settings import load_settings
+from ingest.dxlink_feed import start_feed
+from ingest.dxlink_tape import StoredTape
+from storage.disk import OsDisk
+from storage.paths import Paths
+from storage.store import Store, StoreOptions
+from storage.view import Views
+from tests.fakes.deadline import until
+from tests.fakes.dxlink_place import FAST, running_feed
+from tests.fakes.dxlink_rest import RestServer, future
+from tests.fakes.dxlink_server import DxlinkServer
+from tests.fakes.dxlink_tape import TruthTape
+from tests.fakes.manual_clock import ManualClock
+
+CLOCK = SystemClock()
+
+
+class Running:
+    """A store with the feed on it, as the ingest process has them."""
+
+    def __init__(self, settings):
+        self.paths = Paths(settings.data_dir)
+        self.paths.run.mkdir(parents=True, exist_ok=True)
+        options = StoreOptions(tables=frozenset({"trades", "quotes", "gaps", "rejects"}))
+        self.store = Store.open(self.paths, options, disk=OsDisk(), clock=CLOCK)
+        self.board = Board("ingest", CLOCK)
+        self.stopping = threading.Event()
+        self.thread = start_feed(
+            settings,
+            take=lambda batch: self.store.append(batch) and batch.rows,
+            ledger=self.store,
+            board=self.board,
+            clock=CLOCK,
+            stopping=self.stopping,
+        )
+        self.tape = StoredTape(Views(self.paths, settings.lake_url))
+
+    def identities(self, symbol, contract):
+        rows = self.tape._views.view().scan("trades", symbol).read_all()
+        rows = rows.filter(pc.equal(rows["contract"].cast(pa.utf8()), contract))
+        columns = [rows[name].to_pylist() for name in ("source_seq", "price", "size", "valid")]
+        return sorted(zip(*columns, strict=True))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stopping.set()
+        if self.thread is not None:
+            self.thread.join()
+        self.store.close()
+
+
+@pytest.fixture
+def settings(tmp_path):
+    def load(rest):
+        given = {
+            "TASTYTRADE_CLIENT_SECRET": "secret",
+            "TASTYTRADE_REFRESH_TOKEN": "refresh",
+            "TASTYTRADE_API_URL": rest.url,
+            "TASTYTRADE_SYMBOLS": "MNQ,SPY,VIX",
+            "DATA_DIR": str(tmp_path / "data"),
+        }
+        return load_settings(given, environ={}, env_file=tmp_path / "none")
+
+    return load
+
+
+def test_a_store_is_fed_and_after_a_restart_filled_up(settings):
+    start_ms = CLOCK.now_ns() // 1_000_000 - 600_000
+    tape = TruthTape(start_ms=start_ms)
+    with DxlinkServer(tape) as server, RestServer(server.url) as rest:
+        far = "2099-12-18"
+        rest.futures = [future("/MNQZ6", "/MNQZ26:XCME", "MNQ", is_front=True, expires=far)]
+        server.last("Trade", "VIX", time=start_ms, price=19.5, size="NaN")
+        truth = lambda symbol: sorted(tape.identities(symbol))  # noqa: E731
+        with Running(settings(rest)) as running:
+            until(lambda: server.live)
+            server.trade(300)
+            server.last("Quote", "SPY", bidPrice=9.5, askPrice="NaN", bidSize=3.0, askSize="NaN")
+            until(lambda: running.identities("MNQ", "MNQZ26") == truth("/MNQZ26:XCME"))
+            until(lambda: running.identities("SPY", "SPY") == truth("SPY"))
+            until(lambda: running.store.watermarks("quotes").visible_seq)
+            until(lambda: running.identities("VIX", "VIX"))
+        tape.trade(300)
+        with Running(settings(rest)) as running:
+            until(lambda: running.identities("MNQ", "MNQZ26") == truth("/MNQZ26:XCME"))
+            until(lambda: running.identities("SPY", "SPY") == truth("SPY"))
+            # VIX has last values alone, and its hole stays open.
+            until(lambda: [gap.contract for gap in running.tape.open_gaps()] == ["VIX"])
+        assert not server.violations
+
+
+def test_without_credentials_the_feed_is_off(tmp_path):
+    settings = load_settings({"DATA_DIR": str(tmp_path)}, environ={}, env_file=tmp_path / "none")
+    board = Board("ingest", CLOCK)
+    nobody = threading.Event()
+    thread = start_feed(settings, take=len, ledger=None, board=board, clock=CLOCK, stopping=nobody)
+    assert thread is None
+    assert board.snapshot()["parts"]["tastytrade"]["state"] == "off"
+
+
+def test_connections_take_over_from_each_other_without_a_hole(tmp_path):
+    timing = replace(FAST.timing, rotate_s=0.1)
+    with (
+        DxlinkServer(keepalive_s=0.2) as server,
+        running_feed(server, ManualClock(), tmp_path, periods=replace(FAST, timing=timing)) as feed,
+    ):
+        feed.wait_live()
+        while feed.count("dxlink.disconnects") < 3:
+            server.trade(10)
+        feed.wait_whole()
+        assert not any("connection lost" in gap["reason"] for gap in feed.place.gap_rows)
+
+
+def test_a_connection_is_kept_where_none_can_take_over(tmp_path):
+    timing = replace(FAST.timing, rotate_s=0.05)
+    with (
+        DxlinkServer(keepalive_s=0.2) as server,
+        running_feed(server, ManualClock(), tmp_path, periods=replace(FAST, timing=timing)) as feed,
+    ):
+        feed.wait_live()
+        server.faults.refused_upgrades = 10_000
+        until(lambda: feed.count("dxlink.disconnects") >= 3)  # attempts that came to nothing
+        assert len(server.live) == 1
+        server.trade(100)
+        feed.wait_whole()
