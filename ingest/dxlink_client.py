@@ -203,6 +203,8 @@ class Client:
             link.is_live = False
             link.notice()
             self._intake.mark(Mark(link.number, "lost", self._clock.now_ns(), reason))
+            if not any(other.is_live for other in self._links.values()):
+                self._board.state(PART, "degraded", f"not connected: {reason}")
             self._board.count("dxlink.disconnects")
             log.warning("connection.lost", connection=link.number, reason=reason)
 

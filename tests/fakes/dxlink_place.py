@@ -90,9 +90,11 @@ class MemoryPlace:
         return sorted(row["state"] for row in self.gaps())
 
     def identities(self, contract):
-        columns = [self._column(contract, name) for name in ("source_seq", "price", "size")]
-        columns.append(self._column(contract, "valid", np.bool_))
-        return list(zip(*(column.tolist() for column in columns), strict=True))
+        rows = []
+        for batch in self.trades(contract):  # whole batches: the feed may be adding one right now
+            columns = [batch.columns[name] for name in ("source_seq", "price", "size", "valid")]
+            rows += zip(*(column.tolist() for column in columns), strict=True)
+        return rows
 
     def kinds(self, contract):
         return self._column(contract, "kind", object).tolist()

@@ -33,8 +33,7 @@ def feed(server, clock, tmp_path):
 
 
 def miss(server, count=200):
-    """Prints that happen while nobody is connected."""
-    until(lambda: not server.clients)
+    """Prints that happen and are told to nobody; what fails next is why."""
     server.tape.trade(count)
 
 
@@ -45,8 +44,9 @@ def test_live_prints_are_stored_once_each(feed):
 @pytest.mark.parametrize("code", [1000, 1001, 1009, 1011, 1012])
 def test_a_closed_connection_is_made_again_and_the_hole_filled(feed, server, code):
     server.faults.refused_upgrades = 3
-    server.close(code)
     miss(server)
+    server.close(code)
+    until(lambda: feed.count("dxlink.disconnects"))
     feed.wait_live()
     server.trade(100)
     feed.wait_whole()
@@ -56,8 +56,9 @@ def test_a_closed_connection_is_made_again_and_the_hole_filled(feed, server, cod
 def test_a_reset_connection_loses_nothing(feed, server):
     server.do(server._trade, 300, None)
     server.faults.refused_upgrades = 2
-    server.reset()
     miss(server)
+    server.reset()
+    until(lambda: feed.count("dxlink.disconnects"))
     feed.wait_live()
     feed.wait_whole()
 
@@ -91,8 +92,9 @@ def test_a_stale_feed_is_found_by_history_and_replaced(feed, server, clock):
 def test_a_token_that_expires_costs_one_new_one_and_no_print(feed, server):
     tokens = feed.gate.tokens
     server.revoked.add(f"QT-{tokens}")
-    server.send("AUTH_STATE", state="UNAUTHORIZED")
     miss(server)
+    server.send("AUTH_STATE", state="UNAUTHORIZED")
+    until(lambda: feed.count("dxlink.disconnects"))
     feed.wait_live()
     feed.wait_whole()
     assert feed.gate.tokens == tokens + 1
@@ -101,18 +103,29 @@ def test_a_token_that_expires_costs_one_new_one_and_no_print(feed, server):
 
 def test_a_refused_token_is_never_sent_twice(feed, server):
     server.faults.refused_auths = 3
-    server.close()
     miss(server)
+    server.close()
+    until(lambda: feed.count("dxlink.disconnects"))
     feed.wait_live()
     feed.wait_whole()
     sent = [m["token"] for m in server.received if m["type"] == "AUTH"]
     assert len(sent) == len(set(sent)) == 5
 
 
+def test_a_lost_connection_shows_on_the_board(feed, server):
+    server.faults.refused_upgrades = 10_000
+    server.close()
+    until(lambda: feed.board.snapshot()["parts"]["tastytrade"]["state"] == "degraded")
+    server.faults.refused_upgrades = 0
+    feed.wait_live()
+    feed.wait_whole()
+
+
 def test_an_outage_of_the_login_is_waited_out(feed, server):
     feed.gate.failures = 5
-    server.close()
     miss(server)
+    server.close()
+    until(lambda: feed.count("dxlink.disconnects"))
     feed.wait_live()
     feed.wait_whole()
 
@@ -127,8 +140,9 @@ def test_repeated_frames_are_stored_once(feed, server):
 def test_rows_out_of_order_are_all_stored(feed, server):
     server.faults.shuffles = True
     server.trade(200)
-    server.close()
     miss(server)
+    server.close()
+    until(lambda: feed.count("dxlink.disconnects"))
     feed.wait_live()
     server.trade(100)
     feed.wait_whole()
@@ -137,8 +151,9 @@ def test_rows_out_of_order_are_all_stored(feed, server):
 @pytest.mark.parametrize("history", ["empty", "snip"])
 def test_history_that_proves_nothing_leaves_the_hole_in_the_ledger(feed, server, history):
     server.faults.history = history
-    server.close()
     miss(server, 400)
+    server.close()
+    until(lambda: feed.count("dxlink.disconnects"))
     feed.wait_live()
     server.trade(50)
     feed.wait_told()
@@ -148,8 +163,9 @@ def test_history_that_proves_nothing_leaves_the_hole_in_the_ledger(feed, server,
 def test_a_snipped_history_narrows_the_hole_to_what_it_did_not_bring(feed, server):
     before = feed.place.last_us("SPY", "SPY")
     server.faults.history = "snip"
-    server.close()
     miss(server, 400)
+    server.close()
+    until(lambda: feed.count("dxlink.disconnects"))
     feed.wait_live()
     feed.wait_told()
     (gap,) = feed.place.gaps("SPY")
@@ -160,8 +176,9 @@ def test_a_snipped_history_narrows_the_hole_to_what_it_did_not_bring(feed, serve
 @pytest.mark.parametrize("history", ["silent", "endless"])
 def test_history_that_never_ends_is_not_waited_for_forever(feed, server, clock, history):
     server.faults.history = history
-    server.close()
     miss(server)
+    server.close()
+    until(lambda: feed.count("dxlink.disconnects"))
     feed.wait_live()
     server.trade(50)
     for attempt in range(3):
@@ -225,8 +242,8 @@ def test_a_layout_that_changes_under_way_is_followed(feed, server):
 def test_a_channel_the_server_closes_is_opened_again(feed, server):
     client = server.clients[0]
     del client.channels[STREAM]
-    server.send("CHANNEL_CLOSED", STREAM)
     server.tape.trade(50)
+    server.send("CHANNEL_CLOSED", STREAM)
     until(lambda: STREAM in client.channels and client.channels[STREAM].items)
     server.trade(50)
     feed.wait_whole()
@@ -234,8 +251,9 @@ def test_a_channel_the_server_closes_is_opened_again(feed, server):
 
 def test_a_channel_refused_at_first_is_asked_for_again(feed, server):
     server.faults.refuses_channels = 2
-    server.close()
     miss(server)
+    server.close()
+    until(lambda: feed.count("dxlink.disconnects"))
     feed.wait_live()
     feed.wait_whole()
     assert server.auth_count == 2
@@ -260,9 +278,9 @@ def test_revisions_are_kept_beside_what_they_revise(feed, server, kind):
 
 def test_a_revision_made_while_away_comes_with_history(feed, server):
     old = [e for e in server.tape.events if e.symbol == "SPY" and e.is_valid][-1]
-    server.close()
-    until(lambda: not server.clients)
     server.tape.revise(old, kind="NEW", price=77.25)
+    server.close()
+    until(lambda: feed.count("dxlink.disconnects"))
     feed.wait_live()
     feed.wait_whole()
     assert feed.place.kinds("SPY").count("correction") == 1
