@@ -337,12 +337,8 @@ class FastTable:
             segment.close()
         numbers = [segment.number for segment in found.segments]
         self.next_seq = max(found.next_seq, sealed_seq + 1)
-        words = self.head.words
-        words[Word.FIRST_SEGMENT] = numbers[0] if numbers else 1
-        words[Word.LAST_SEGMENT] = numbers[-1] if numbers else 0
-        words[Word.FIRST_SEQ] = found.segments[0].first_seq if numbers else self.next_seq
-        words[Word.VISIBLE_SEQ] = self.next_seq - 1
-        words[Word.DURABLE_SEQ] = self.next_seq - 1
+        first_seq = found.segments[0].first_seq if numbers else None
+        self.head.begin(numbers, first_seq, self.next_seq)
         self._confirmed_seq = self.next_seq - 1
         return found
 

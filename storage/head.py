@@ -7,6 +7,7 @@ interpreter's own locking keep the order of stores).
 
 import mmap
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -56,6 +57,14 @@ class Head:
         """Both watermarks; the durable one first, so it is never ahead."""
         durable_seq = self.words[Word.DURABLE_SEQ]
         return Watermarks(max(self.words[Word.VISIBLE_SEQ], durable_seq), durable_seq)
+
+    def begin(self, segments: Sequence[int], first_seq: int | None, next_seq: int) -> None:
+        """Say what recovery found: segment numbers, first hot seq (None: none), next seq."""
+        self.words[Word.FIRST_SEGMENT] = segments[0] if segments else 1
+        self.words[Word.LAST_SEGMENT] = segments[-1] if segments else 0
+        self.words[Word.FIRST_SEQ] = first_seq or next_seq
+        self.words[Word.VISIBLE_SEQ] = next_seq - 1
+        self.words[Word.DURABLE_SEQ] = next_seq - 1
 
     def set_latest(self, symbol_code: int, segment: int, block: int, row: int) -> None:
         """Say where a symbol's last valid trade is."""

@@ -161,12 +161,7 @@ class SlowTable:
                 self._disk.remove(path)
                 numbers.remove(number)
         self.next_seq = max(expected or 1, sealed_seq + 1)
-        words = self.head.words
-        words[Word.FIRST_SEGMENT] = numbers[0] if numbers else 1
-        words[Word.LAST_SEGMENT] = numbers[-1] if numbers else 0
-        words[Word.FIRST_SEQ] = first_seq or self.next_seq
-        words[Word.VISIBLE_SEQ] = self.next_seq - 1
-        words[Word.DURABLE_SEQ] = self.next_seq - 1
+        self.head.begin(numbers, first_seq, self.next_seq)
         return found
 
     def _cut(self, number: int, raw: memoryview, end: int, *, is_last: bool) -> None:
