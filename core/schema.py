@@ -262,6 +262,22 @@ REJECTS = Table(
     ),
 )
 
+SPOT_CHECKS = Table(
+    "spot_checks",
+    "samples of the tape held against a second witness, and how each came out",
+    (
+        *_head(),
+        Column("table_name", TEXT, "the table whose rows were checked"),
+        Column("witness", TEXT, "what they were held against: scid, digest, rollup or eod"),
+        Column("from_ts", TIME, "start of the sample, naive UTC", "us"),
+        Column("to_ts", TIME, "end of the sample, naive UTC", "us"),
+        Column("outcome", TEXT, "match, mismatch or unverifiable"),
+        Column("rows", pa.int64(), "rows compared; 0 where there was nothing to compare with"),
+        Column("matched", pa.int64(), "rows that were equal"),
+        Column("detail", pa.utf8(), "what differed, or why it could not be compared"),
+    ),
+)
+
 QUERIES = Table(
     "queries",
     "every Flight call",
@@ -281,7 +297,19 @@ QUERIES = Table(
 
 TABLES: dict[str, Table] = {
     table.name: table
-    for table in (TRADES, QUOTES, DEPTH, BOOK, GEX, BARS_1S, BARS_1M, GAPS, REJECTS, QUERIES)
+    for table in (
+        TRADES,
+        QUOTES,
+        DEPTH,
+        BOOK,
+        GEX,
+        BARS_1S,
+        BARS_1M,
+        GAPS,
+        REJECTS,
+        SPOT_CHECKS,
+        QUERIES,
+    )
 }
 LOGGED_TABLES = tuple(t for t in TABLES.values() if not t.name.startswith("bars_"))
 FAST_TABLES = tuple(t for t in TABLES.values() if t.is_fast)

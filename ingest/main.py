@@ -171,7 +171,11 @@ def open_store(settings: Settings, clock: Clock) -> Store:
         )
         for table in LOGGED_TABLES
     }
-    options = StoreOptions(commit_ms=settings.number("COMMIT_MS"), sealed_seqs=sealed)
+    options = StoreOptions(
+        commit_ms=settings.number("COMMIT_MS"),
+        sealed_seqs=sealed,
+        newest_sealed_us=Manifest(settings.lake_url, "trades").snapshot().newest_us(),
+    )
     return Store.open(paths, options, disk=OsDisk(), clock=clock)
 
 

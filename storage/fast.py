@@ -7,6 +7,7 @@ making an appender wait.
 import math
 import threading
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,6 @@ class Lane:
     block: Block
     rows: int
     fills: list[int | float | None]  # per column, what the rest of the block is filled with
-    latest_ns: int = -(2**62)
 
 
 class FastTable:
@@ -63,6 +63,7 @@ class FastTable:
         self._segment: Segment | None = None
         self._retired: deque[Segment] = deque()
         self._lanes: dict[int, Lane] = {}
+        self._newest_ns: dict[int, int] = {}  # venue time of each symbol's last valid trade
         self._confirmed_seq = 0
         self._places = {c.name: i for i, c in enumerate(self.layout.columns)}
         self._seq_place = self._places["seq"]
@@ -199,8 +200,8 @@ class FastTable:
             rest = values[self._places["ts_ns"]][start : lane.rows]
             row = int(candidates[np.lexsort((rest[candidates], times[candidates]))[-1]])
         newest_ns = int(times[row]) * 1000 + int(values[self._places["ts_ns"]][start + row])
-        if newest_ns >= lane.latest_ns:
-            lane.latest_ns = newest_ns
+        if newest_ns >= self._newest_ns.get(symbol_code, newest_ns):
+            self._newest_ns[symbol_code] = newest_ns
             self.head.set_latest(symbol_code, self._segment.number, lane.block_number, start + row)
 
     def _reserve(self, symbol_code: int, rows: int) -> Lane:
@@ -217,12 +218,10 @@ class FastTable:
 
     def _next_block(self, symbol_code: int) -> Lane:
         assert self._segment is not None
-        before = self._lanes.get(symbol_code)
         number = self._segment.add_block(symbol_code)
         assert number is not None, "room was reserved"
         block = self._segment.block(number)
         lane = Lane(number, block, 0, [0] * len(block.values))
-        lane.latest_ns = before.latest_ns if before is not None else lane.latest_ns
         self._lanes[symbol_code] = lane
         return lane
 
@@ -325,16 +324,24 @@ class FastTable:
 
     # -- recovery ----------------------------------------------------------------------------
 
-    def recover(self, *, sealed_seq: int = 0) -> Recovered:
+    def recover(
+        self, *, sealed_seq: int = 0, newest_sealed_us: Mapping[str, int] | None = None
+    ) -> Recovered:
         """Read the segments back; `sealed_seq` is the last seq the lake is known to hold.
+
+        `newest_sealed_us` is the newest venue time the lake holds of each symbol: where that is
+        newer than what is hot, readers look for the last trade there.
 
         Raise WalCorrupt where committed rows are damaged.
         """
         found = recover_segments(self._disk, self._paths, self.layout, self._words)
+        self.head.forget_latest()
         for segment in found.segments:
             if self.table == "trades":
                 self._restore_latest(segment)
             segment.close()
+        for symbol, newest_us in (newest_sealed_us or {}).items():
+            self._yield_latest(self._words.intern("symbol", symbol), newest_us)
         numbers = [segment.number for segment in found.segments]
         self.next_seq = max(found.next_seq, sealed_seq + 1)
         first_seq = found.segments[0].first_seq if numbers else None
@@ -342,14 +349,18 @@ class FastTable:
         self._confirmed_seq = self.next_seq - 1
         return found
 
+    def _yield_latest(self, symbol_code: int, sealed_us: int) -> None:
+        """Point nowhere where the lake, which knows whole microseconds, has a newer trade."""
+        if self._newest_ns.get(symbol_code, -1) // 1000 < sealed_us:
+            self._newest_ns[symbol_code] = sealed_us * 1000
+            self.head.clear_latest(symbol_code)
+
     def _restore_latest(self, segment: Segment) -> None:
         """Find each symbol's newest valid trade again, as appending had found it."""
         self._segment = segment
         for number in range(segment.blocks_used):
             code = int(segment.symbols[number])
-            before = self._lanes.get(code)
             lane = Lane(number, segment.block(number), int(segment.visible_rows[number]), [])
-            lane.latest_ns = before.latest_ns if before else lane.latest_ns
             if lane.rows:
                 self._note_latest(code, lane, 0)
             lane.rows = self.layout.block_rows

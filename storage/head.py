@@ -74,6 +74,10 @@ class Head:
         """The symbol's last valid trade is no longer hot."""
         self.words[SLOTS_START + symbol_code] = 0
 
+    def forget_latest(self) -> None:
+        """Point nowhere for every symbol: what an earlier life of the writer said is void."""
+        self.words[SLOTS_START:] = memoryview(bytes(8 * SYMBOL_SLOTS)).cast("Q")
+
     def latest(self, symbol_code: int) -> tuple[int, int, int] | None:
         """(segment, block, row) of a symbol's last valid trade, or None where none is hot."""
         packed = self.words[SLOTS_START + symbol_code]

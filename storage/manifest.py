@@ -83,6 +83,14 @@ class Snapshot:
         """Symbols with at least one partition, sorted."""
         return list(self._runs)
 
+    def newest_us(self) -> dict[str, int]:
+        """The newest `ts_event` of each symbol."""
+        newest: dict[str, int] = {}
+        for partition in self.pruned():
+            known = newest.get(partition.symbol, partition.max_ts_us)
+            newest[partition.symbol] = max(known, partition.max_ts_us)
+        return newest
+
     @cached_property
     def paths(self) -> frozenset[str]:
         """Every living file, as `Partition.path`."""

@@ -32,11 +32,16 @@ RAW_BYTES_MAX = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class StoreOptions:
-    """`tables`: what this process writes. `sealed_seqs`: last seq the lake holds, per table."""
+    """How a store is opened.
+
+    `tables`: what this process writes. `sealed_seqs`: last seq the lake holds, per table;
+    `newest_sealed_us`: newest venue time of its trades, per symbol.
+    """
 
     commit_ms: int = 20
     tables: frozenset[str] = frozenset(t.name for t in LOGGED_TABLES if t.name != "queries")
     sealed_seqs: Mapping[str, int] = field(default_factory=dict)
+    newest_sealed_us: Mapping[str, int] = field(default_factory=dict)
     lock_name: str = "writer.lock"
 
 
@@ -130,7 +135,12 @@ class Store:
             self.words.recover()  # of a writer of words alone: another may be adding one
         generation = self._clock.now_ns()
         for name, table in self._tables.items():
-            found = table.recover(sealed_seq=self._options.sealed_seqs.get(name, 0))
+            sealed_seq = self._options.sealed_seqs.get(name, 0)
+            if isinstance(table, FastTable):
+                newest = self._options.newest_sealed_us if name == "trades" else None
+                found = table.recover(sealed_seq=sealed_seq, newest_sealed_us=newest)
+            else:
+                found = table.recover(sealed_seq=sealed_seq)
             table.head.words[Word.WORDS] = self.words.count
             table.head.words[Word.LAKE_VERSION] = 0
             table.head.words[Word.GENERATION] = generation

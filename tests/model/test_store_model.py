@@ -42,11 +42,13 @@ class TapeMachine(RuleBasedStateMachine):
         self.views = Views(self.paths, self.lake_url)
 
     def _start(self) -> None:
-        sealed = Manifest(self.lake_url, "trades").snapshot().sealed_seq
+        snapshot = Manifest(self.lake_url, "trades").snapshot()
+        sealed = snapshot.sealed_seq
         options = StoreOptions(
             commit_ms=10_000,
             tables=frozenset({"trades", "gaps"}),
             sealed_seqs={"trades": max(sealed.values(), default=0)},
+            newest_sealed_us=snapshot.newest_us(),
         )
         self.store = Store.open(self.paths, options, disk=OsDisk(), clock=self.clock)
         sealer = Sealer(self.lake_url, self.clock)

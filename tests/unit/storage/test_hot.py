@@ -1,6 +1,7 @@
 """Appending to the hot store and reading it back through another mapping of the same files."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +180,22 @@ def test_everything_is_back_after_a_restart(paths: Paths) -> None:
     assert rows(hot, "", "gaps").num_rows == 1
     assert hot.latest("MNQ").column("source_seq")[0].as_py() == BLOCK_ROWS + 9
     again.close()
+
+
+def test_the_last_trade_is_not_one_older_than_what_the_lake_holds(paths: Paths) -> None:
+    before = Store.open(paths, OPTIONS, disk=OsDisk(), clock=ManualClock())
+    before.append(trades("MNQ", 3))
+    before.append(trades("NQ", 3))
+    before.close()
+    newest = {"MNQ": START_US + 10**9, "NQ": START_US}
+    options = replace(OPTIONS, newest_sealed_us=newest)
+    store = Store.open(paths, options, disk=OsDisk(), clock=ManualClock())
+    try:
+        assert HotReader(paths).latest("MNQ") is None, "readers look for it in the lake"
+        assert HotReader(paths).latest("NQ") is not None
+        store.append(trades("MNQ", 1, 3))
+        assert HotReader(paths).latest("MNQ") is None, "still older than what is sealed"
+        store.append(trades("MNQ", 1, ts_event=np.array([START_US + 10**9])))
+        assert HotReader(paths).latest("MNQ") is not None
+    finally:
+        store.close()
