@@ -26,6 +26,8 @@ DEPTH_COMMANDS = (
     "delete_bid",
     "delete_ask",
 )
+BOOK_LEVELS = 10  # a side, of table book
+BOOK_SAMPLE_US = 100_000
 SEEDED_WORDS = {"kind": KINDS, "grade": GRADES, "command": DEPTH_COMMANDS}
 
 
@@ -151,8 +153,8 @@ DEPTH = Table(
     is_fast=True,
 )
 
-_LADDER_PRICES = pa.list_(pa.float64(), 10)
-_LADDER_SIZES = pa.list_(pa.int64(), 10)
+_LADDER_PRICES = pa.list_(pa.float64(), BOOK_LEVELS)
+_LADDER_SIZES = pa.list_(pa.int64(), BOOK_LEVELS)
 
 BOOK = Table(
     "book",

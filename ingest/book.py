@@ -16,12 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from core.batch import TickBatch
-from core.schema import TIME
+from core.schema import BOOK_LEVELS, BOOK_SAMPLE_US, TIME
 from ingest.book_kernel import (
-    DEPTH,
     NEVER,
     NO_TICK,
-    SAMPLE_US,
     Bests,
     Count,
     Ladders,
@@ -112,7 +110,7 @@ class Book:
         if state[State.IS_VALID]:
             state[State.IS_VALID] = 0
             self.memory.counts[Count.STALE] += 1
-            state[State.SAMPLE_AT] = (at_us // SAMPLE_US + 1) * SAMPLE_US
+            state[State.SAMPLE_AT] = (at_us // BOOK_SAMPLE_US + 1) * BOOK_SAMPLE_US
         return due
 
     def ladders_until(self, ts_us: int) -> Ladders:
@@ -172,9 +170,9 @@ def book_rows(ladders: Ladders, batch: TickBatch, tick: float, ts_recv: int) -> 
         ("ask", ladders.ask, ladders.ask_size),
     ):
         prices = np.where(ticks == NO_TICK, np.nan, ticks * tick)
-        columns[f"{side}_px"] = pa.FixedSizeListArray.from_arrays(prices.ravel(), DEPTH)
+        columns[f"{side}_px"] = pa.FixedSizeListArray.from_arrays(prices.ravel(), BOOK_LEVELS)
         wide = sizes.astype(np.int64).ravel()
-        columns[f"{side}_sz"] = pa.FixedSizeListArray.from_arrays(wide, DEPTH)
+        columns[f"{side}_sz"] = pa.FixedSizeListArray.from_arrays(wide, BOOK_LEVELS)
     return pa.RecordBatch.from_pydict(columns)
 
 
@@ -212,7 +210,7 @@ def _ladders_max(ts_us: NDArray[np.int64]) -> int:
     """At most one ladder a row and one a period, and one that was due before."""
     if len(ts_us) == 0:
         return 0
-    periods = (int(ts_us.max()) - int(ts_us.min())) // SAMPLE_US
+    periods = (int(ts_us.max()) - int(ts_us.min())) // BOOK_SAMPLE_US
     return min(len(ts_us), periods + 1) + 1
 
 
@@ -224,7 +222,7 @@ def _empty_bests(rows: int) -> Bests:
 
 
 def _empty_ladders(rows: int) -> Ladders:
-    bid, ask = np.empty((2, rows, DEPTH), np.int32)
-    bid_size, ask_size = np.empty((2, rows, DEPTH), np.uint32)
+    bid, ask = np.empty((2, rows, BOOK_LEVELS), np.int32)
+    bid_size, ask_size = np.empty((2, rows, BOOK_LEVELS), np.uint32)
     valid = np.empty(rows, np.bool_)
     return Ladders(np.empty(rows, np.int64), bid, ask, bid_size, ask_size, valid)

@@ -12,10 +12,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from core.schema import DEPTH_COMMANDS
+from core.schema import BOOK_LEVELS, BOOK_SAMPLE_US, DEPTH_COMMANDS
 
-DEPTH = 10
-SAMPLE_US = 100_000
 NO_TICK = -1
 NEVER = 2**62
 
@@ -133,7 +131,7 @@ def _write_ladder_plain(memory: Memory, ladders: Ladders, place: int) -> None:
     state, levels = memory.state, memory.levels
     low, high = state[State.LOW], state[State.HIGH]
     found, tick = 0, state[State.BID]
-    while found < DEPTH and tick >= low and tick != NO_TICK:
+    while found < BOOK_LEVELS and tick >= low and tick != NO_TICK:
         if levels[0, tick]:
             ladders.bid[place, found] = tick
             ladders.bid_size[place, found] = levels[0, tick]
@@ -142,7 +140,7 @@ def _write_ladder_plain(memory: Memory, ladders: Ladders, place: int) -> None:
     ladders.bid[place, found:] = NO_TICK
     ladders.bid_size[place, found:] = 0
     found, tick = 0, state[State.ASK]
-    while found < DEPTH and tick <= high and tick != NO_TICK:
+    while found < BOOK_LEVELS and tick <= high and tick != NO_TICK:
         if levels[1, tick]:
             ladders.ask[place, found] = tick
             ladders.ask_size[place, found] = levels[1, tick]
@@ -289,7 +287,7 @@ def _advance_plain(  # noqa: C901, PLR0912, PLR0915
                 counts[Count.SNAPSHOTS if valid else Count.LONE_CLEARS] += 1
             changed, is_open = 0, 0
             if sample_at == NEVER or newest_us >= sample_at:
-                sample_at = (newest_us // SAMPLE_US + 1) * SAMPLE_US
+                sample_at = (newest_us // BOOK_SAMPLE_US + 1) * BOOK_SAMPLE_US
             if valid and bid >= ask and ask != NO_TICK:
                 counts[Count.LOCKED_OR_CROSSED] += 1
             if len(bests.row) > 0:

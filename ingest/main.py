@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+
 from core.batch import TickBatch
 from core.board import Board
 from core.clock import NS_PER_US, Clock
@@ -17,6 +19,7 @@ from core.log import Log
 from core.schema import LOGGED_TABLES
 from core.settings import Settings
 from ingest.demo import DemoMarket
+from ingest.demo_book import DemoBook
 from ingest.dxlink_feed import start_feed
 from ingest.guard import check
 from storage.disk import OsDisk
@@ -104,18 +107,25 @@ class Ingest:
     def _trade_forever(self, demo: DemoOptions | None) -> None:
         assert demo is not None
         market = DemoMarket(demo.seed, demo.rate, self._clock.now_ns() // NS_PER_US)
+        market_book = DemoBook(demo.seed)
         waiting: list[TickBatch] = []
+        books: list[pa.RecordBatch] = []
         snapshots: list[dict[str, object]] = []
         while not self._stopping.wait(DEMO_STEP_S):
             now_us = self._clock.now_ns() // NS_PER_US
             try:
                 # While the disk is full the market stands still, so nothing is lost.
-                if not waiting and not snapshots:
+                if not waiting and not books and not snapshots:
                     waiting = market.until(now_us)
+                    depth, books = market_book.until(waiting, now_us)
+                    waiting += depth
                     snapshots = market.gex_until(now_us)
                 while waiting:
                     self.take(waiting[0])
                     waiting.pop(0)
+                while books:
+                    self.store.append_rows("book", books[0])
+                    books.pop(0)
                 if snapshots:
                     self.store.append_rows("gex", snapshots)
                     snapshots = []
