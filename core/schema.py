@@ -189,14 +189,18 @@ def _number(name: str, meaning: str, unit: str = "") -> Column:
     return Column(name, pa.float64(), meaning, unit, nullable=True)
 
 
+def _count(name: str, meaning: str) -> Column:
+    return Column(name, pa.int64(), meaning, nullable=True)
+
+
 GEX = Table(
     "gex",
     "gamma exposure snapshots; one row a (ticker, package, category, source second)",
     (
         *_head(),
         Column("ticker", TEXT, "GEXBot's ticker, for example NQ_NDX"),
-        Column("package", TEXT, "classic, state or orderflow"),
-        Column("category", TEXT, "gex_zero, gex_one or gex_full"),
+        Column("package", TEXT, "classic, state or orderflow; uw for Unusual Whales' exposures"),
+        Column("category", TEXT, "gex_zero, gex_one, gex_full, gamma_zero ..., orderflow"),
         _number("spot", "price of the underlying", "points"),
         _number("zero_gamma", "price where net gamma changes sign", "points"),
         _number("net_gex", "same as sum_gex_vol"),
@@ -213,6 +217,55 @@ GEX = Table(
         Column("strikes", _STRIKES, "the ladder", nullable=True),
         Column("via", TEXT, "how it came: api, uw, hist or eod"),
         Column("extra", pa.utf8(), "fields we do not know, as JSON", nullable=True),
+    ),
+)
+
+OPTION_TRADES = Table(
+    "option_trades",
+    "option trades relayed from Unusual Whales; one row a trade id",
+    (
+        *_head(),
+        Column("trade_id", pa.utf8(), "Unusual Whales' id of the trade, empty where it gave none"),
+        Column("channel", TEXT, "the channel it came on, for example option_trades_super_algo"),
+        Column("option_symbol", pa.utf8(), "OCC symbol of the contract, as it came"),
+        Column("expiry", TIME, "midnight UTC of the day the contract expires", "us"),
+        Column("option_kind", TEXT, "call or put"),
+        _number("strike", "strike price", "USD"),
+        _number("price", "price of the contract", "USD"),
+        _count("size", "contracts traded"),
+        _number("premium", "money paid", "USD"),
+        _count("volume", "contracts traded that day so far"),
+        _count("open_interest", "contracts open"),
+        _number("underlying_price", "price of the underlying", "USD"),
+        _number("bid", "smoothed best bid (ewma_nbbo_bid)", "USD"),
+        _number("ask", "smoothed best ask (ewma_nbbo_ask)", "USD"),
+        _number("delta", "greek, as the vendor gives it"),
+        _number("gamma", "greek, as the vendor gives it"),
+        _number("theta", "greek, as the vendor gives it"),
+        _number("vega", "greek, as the vendor gives it"),
+        _number("rho", "greek, as the vendor gives it"),
+        _number("theo", "theoretical price, as the vendor gives it", "USD"),
+        _number("implied_volatility", "as a fraction: 0.18 is 18 %"),
+        Column("tags", pa.utf8(), "the vendor's tags, parted by commas"),
+        Column("exchange", TEXT, "where it traded, for example XCBO"),
+        Column("conditions", TEXT, "sale condition as the source writes it"),
+        Column("extra", pa.utf8(), "fields without a column, as JSON", nullable=True),
+    ),
+)
+
+MARKET_AGG = Table(
+    "market_agg",
+    "totals of the options market relayed from Unusual Whales; one row a frame",
+    (
+        *_head(),
+        Column("channel", TEXT, "the channel it came on, for example market_agg_socket"),
+        Column("date", TIME, "midnight UTC of the trading day", "us"),
+        _number("call_premium", "money paid for calls", "USD"),
+        _number("put_premium", "money paid for puts", "USD"),
+        _count("call_volume", "calls traded"),
+        _count("put_volume", "puts traded"),
+        _number("put_call_ratio", "put volume over call volume"),
+        Column("extra", pa.utf8(), "fields without a column, as JSON", nullable=True),
     ),
 )
 
@@ -305,6 +358,8 @@ TABLES: dict[str, Table] = {
         DEPTH,
         BOOK,
         GEX,
+        OPTION_TRADES,
+        MARKET_AGG,
         BARS_1S,
         BARS_1M,
         GAPS,

@@ -2,7 +2,8 @@
 
 Errors have one shape, `{"code", "message", "id"}`, and the id is in the log beside the cause; no
 traceback and no path leaves. Pages are answered only under the server's own names, so that a page
-of another site cannot reach them through a name of its own (DNS rebinding).
+of another site cannot reach them through a name of its own (DNS rebinding). Webhooks are answered
+under any name, since relays know this machine by names of theirs; they have rules of their own.
 """
 
 import secrets
@@ -17,6 +18,8 @@ from core.errors import PipelineError
 from core.log import Log
 
 OPEN_PATHS = frozenset({"/healthz"})
+WEBHOOK_PATHS = frozenset({"/uw", "/gex_history_url"})
+WEBHOOK_METHODS = frozenset({"POST", "OPTIONS"})
 WILDCARD_HOSTS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 HEADERS = {
     "content-security-policy": (
@@ -64,7 +67,7 @@ class Edge:
 
         request = Request(scope)
         host = request.headers.get("host", "").lower()
-        if host not in self._names and request.url.path not in OPEN_PATHS:
+        if host not in self._names and not _is_open(request.method, request.url.path):
             await _not_found()(scope, receive, send_with_headers)
             return
         try:
@@ -75,6 +78,11 @@ class Edge:
             if not is_started:
                 answer = error_answer(500, "internal", "internal error; see the log", error_id)
                 await answer(scope, receive, send_with_headers)
+
+
+def _is_open(method: str, path: str) -> bool:
+    """Whether a request is answered under any name."""
+    return path in OPEN_PATHS or (path in WEBHOOK_PATHS and method in WEBHOOK_METHODS)
 
 
 def on_http_error(request: Request, error: Exception) -> Response:

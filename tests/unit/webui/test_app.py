@@ -10,7 +10,7 @@ from core.board import Board
 from tests.fakes.manual_clock import OPEN_NS, ManualClock
 from tests.fakes.plain_tape import PlainTape
 from webui.app import Pages, make_app
-from webui.edge import HEADERS, own_names
+from webui.edge import HEADERS, Edge, own_names
 
 PORT = 8877
 NAMES = own_names("127.0.0.1", PORT)
@@ -141,6 +141,30 @@ def test_under_any_other_name_there_is_nothing(site, host, path):
     answer = site.ask(path, host=host)
     assert answer.status_code == 404
     assert answer.json()["code"] == "not_found"
+
+
+@pytest.mark.parametrize("path", ["/uw", "/gex_history_url"])
+def test_webhooks_are_reached_under_any_name_and_with_their_methods_alone(path):
+    names = frozenset({"127.0.0.1:8877"})
+    seen = []
+
+    async def app(scope, receive, send):
+        seen.append(scope["method"])
+
+    async def knock():
+        transport = httpx.ASGITransport(Edge(app, names), raise_app_exceptions=True)
+        async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+            return (await client.get(path)).status_code
+
+    def scope(method):
+        headers = [(b"host", b"relay.example")]
+        return {"type": "http", "method": method, "path": path, "headers": headers}
+
+    for method in ("POST", "OPTIONS"):
+        anyio.run(Edge(app, names), scope(method), None, None)
+    assert seen == ["POST", "OPTIONS"]
+    assert anyio.run(knock) == 404
+    assert seen == ["POST", "OPTIONS"]
 
 
 def test_health_answers_under_any_name(site):
