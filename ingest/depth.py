@@ -6,7 +6,6 @@ counted; a record with an unknown command or of another day is refused by name, 
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -17,13 +16,17 @@ from core.batch import Rejected, TickBatch
 from core.clock import MINUTE_NS, NS_PER_US, US_PER_S
 from core.errors import FeedGarbled
 from core.schema import DEPTH_COMMANDS
-from ingest.scid import EPOCH_US, ReadAt, to_points
+from ingest.scid import to_points
+from ingest.sierra_file import (
+    EPOCH_US,
+    SAMPLE_RECORDS,
+    Format,
+    ReadAt,
+    RecordFile,
+    Records,
+    prove,
+)
 
-MAGIC = b"SCDD"
-HEADER_BYTES = 64
-RECORD_BYTES = 24
-CHUNK_RECORDS = 262_144
-SAMPLE_RECORDS = 32_768
 SOURCE = "sierra"
 DAY_US = 86_400 * US_PER_S
 DAY_SLACK_US = 5 * MINUTE_NS // NS_PER_US
@@ -51,9 +54,8 @@ RECORD = np.dtype(
         ("reserved", "<u4"),
     ]
 )
-assert RECORD.itemsize == RECORD_BYTES
-
-Records = NDArray[np.void]
+FORMAT = Format(".depth", b"SCDD", 64, RECORD, 262_144)
+assert RECORD.itemsize == 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,62 +107,9 @@ class DepthNaming:
         return day * RECORDS_PER_DAY_MAX
 
 
-@dataclass(frozen=True, slots=True)
-class DepthFile:
-    """A file with a proven header: `records` whole records from `header_bytes` on.
-
-    `partial_bytes` follow the last whole record: the writer is in the middle of the next.
-    """
-
-    read_at: ReadAt
-    header_bytes: int
-    records: int
-    partial_bytes: int
-
-    def read(self, first: int, count: int) -> Records:
-        """Up to `count` whole records from number `first` on."""
-        count = max(0, min(count, self.records - first))
-        raw = self.read_at(count * RECORD_BYTES, self.header_bytes + first * RECORD_BYTES)
-        return np.frombuffer(raw, RECORD, len(raw) // RECORD_BYTES)
-
-    def chunks(self, rows: int = CHUNK_RECORDS) -> Iterator[Records]:
-        """All whole records in order, in pieces of bounded size."""
-        for first in range(0, self.records, rows):
-            yield self.read(first, rows)
-
-    def sample_prices(self) -> NDArray[np.float32]:
-        """Raw prices of levels from the beginning, the middle and the end of the file."""
-        places = {0, max(0, self.records // 2), max(0, self.records - SAMPLE_RECORDS)}
-        parts = [self.read(first, SAMPLE_RECORDS) for first in sorted(places)]
-        return np.concatenate([level_prices(part) for part in parts])
-
-    def first_day(self) -> date | None:
-        """UTC day of the first record that has a time; None without any."""
-        times = self.read(0, SAMPLE_RECORDS)["time"]
-        times = times[(times >= _TIME_MIN) & (times < _TIME_MAX)]
-        if len(times) == 0:
-            return None
-        return datetime.fromtimestamp((int(times[0]) - EPOCH_US) // US_PER_S, UTC).date()
-
-
-def open_depth(read_at: ReadAt, size: int, name: str) -> DepthFile:
+def open_depth(read_at: ReadAt, size: int, name: str) -> RecordFile:
     """Prove the header of a file of `size` bytes; raise FeedGarbled where it is none of ours."""
-    head = read_at(min(size, HEADER_BYTES), 0)
-    hint = "give the .depth file as Sierra Chart wrote it; check that the copy is complete"
-    header_bytes = int.from_bytes(head[4:8], "little")
-    record_bytes = int.from_bytes(head[8:12], "little")
-    fault = None
-    if len(head) < HEADER_BYTES:
-        fault = f"at least {HEADER_BYTES} bytes of header in {name}, found {len(head)}"
-    elif head[:4] != MAGIC:
-        fault = f"{name} to begin with {MAGIC!r}, found {head[:4]!r}"
-    elif record_bytes != RECORD_BYTES:
-        fault = f"records of {RECORD_BYTES} bytes in {name}, found {record_bytes}"
-    elif not HEADER_BYTES <= header_bytes <= max(size, HEADER_BYTES):
-        fault = f"a header of {HEADER_BYTES} bytes in {name}, found {header_bytes}"
-    if fault is not None:
-        raise FeedGarbled(f"expected {fault}", hint=hint)
-    file = DepthFile(read_at, header_bytes, *divmod(size - header_bytes, RECORD_BYTES))
+    file = prove(read_at, size, name, FORMAT)
     times = file.read(0, SAMPLE_RECORDS)["time"]
     times = times[times != 0]
     if len(times) and not ((times >= _TIME_MIN) & (times < _TIME_MAX)).any():
@@ -169,6 +118,20 @@ def open_depth(read_at: ReadAt, size: int, name: str) -> DepthFile:
             hint="an older Sierra Chart wrote this file; download its day again with a newer one",
         )
     return file
+
+
+def sample_prices(file: RecordFile) -> NDArray[np.float32]:
+    """Raw prices of levels from the beginning, the middle and the end of the file."""
+    return np.concatenate([level_prices(part) for part in file.sample()])
+
+
+def first_day(file: RecordFile) -> date | None:
+    """UTC day of the first record that has a time; None without any."""
+    times = file.read(0, SAMPLE_RECORDS)["time"]
+    times = times[(times >= _TIME_MIN) & (times < _TIME_MAX)]
+    if len(times) == 0:
+        return None
+    return datetime.fromtimestamp((int(times[0]) - EPOCH_US) // US_PER_S, UTC).date()
 
 
 def parse_name(name: str) -> tuple[str, date] | None:

@@ -16,24 +16,14 @@ from pathlib import Path
 from core.clock import US_PER_S
 from core.errors import FeedGarbled
 from core.log import Log
-from ingest import depth
+from ingest import depth, scid
 from ingest.contract import Contract, parse_stem
-from ingest.depth import DepthFile, DepthNaming, open_depth, parse_name
+from ingest.depth import DepthNaming, open_depth, parse_name
 from ingest.guard import TIME_US_MIN, find_faults
 from ingest.ranks import KeptSeqs, Ranks, Seqs
 from ingest.scale import find_scale
-from ingest.scid import (
-    CHUNK_RECORDS,
-    MAGIC,
-    RECORD_BYTES,
-    Naming,
-    OpenBundle,
-    Records,
-    ScidFile,
-    Tally,
-    decode,
-    open_scid,
-)
+from ingest.scid import Naming, OpenBundle, Tally, decode, open_scid
+from ingest.sierra_file import RecordFile, Records
 from ingest.tabular import Table, open_csv, open_parquet
 from ingest.taking import Existing, Sink, Taker, good_rows, source_seqs
 
@@ -61,7 +51,7 @@ class ImportOptions:
     symbol: str | None = None
     scale: int | None = None
     reference: float | None = None
-    chunk_records: int = CHUNK_RECORDS
+    chunk_records: int = scid.FORMAT.chunk_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +105,10 @@ class _Job:
     progress: Progress
 
     def run(self, path: Path, descriptor: int, size: int, head: bytes) -> Imported:
-        if head.startswith(MAGIC) or path.suffix.lower() == ".scid":
+        if head.startswith(scid.FORMAT.magic) or path.suffix.lower() == ".scid":
             file = open_scid(partial(os.pread, descriptor), size, path.name)
             return self._import_scid(file, path, size)
-        if head.startswith(depth.MAGIC) or path.suffix.lower() == ".depth":
+        if head.startswith(depth.FORMAT.magic) or path.suffix.lower() == ".depth":
             book_file = open_depth(partial(os.pread, descriptor), size, path.name)
             return self._import_depth(book_file, path, size)
         for magic, kind in _OTHERS.items():
@@ -135,10 +125,10 @@ class _Job:
             hint=_SUPPORTED,
         )
 
-    def _import_scid(self, file: ScidFile, path: Path, size: int) -> Imported:
+    def _import_scid(self, file: RecordFile, path: Path, size: int) -> Imported:
         about = self._contract_of(file, path)
         scale = self.options.scale or find_scale(
-            file.sample_prices(),
+            scid.sample_prices(file),
             about.root,
             is_future=about.is_future,
             reference=self.options.reference,
@@ -151,17 +141,17 @@ class _Job:
             decoded = decode(records, naming, self.taker.now_us, bundle)
             tally, bundle = tally + decoded.tally, decoded.bundle
             self.taker.take(chunk, decoded.batch, ranks)
-            self.progress(file.header_bytes + tally.records * RECORD_BYTES, size)
+            self.progress(file.header_bytes + tally.records * scid.RECORD.itemsize, size)
         skipped = {"quotes": tally.quotes, "bars": tally.bars, "blanks": tally.blanks}
         return self._done((about.root,), tally.records, skipped, file.partial_bytes)
 
-    def _import_depth(self, file: DepthFile, path: Path, size: int) -> Imported:
+    def _import_depth(self, file: RecordFile, path: Path, size: int) -> Imported:
         named = parse_name(path.name)
         today = datetime.fromtimestamp(self.taker.now_us // US_PER_S, UTC).date()
-        day = named[1] if named else file.first_day() or today
+        day = named[1] if named else depth.first_day(file) or today
         about = self._contract_on(day, path)
         scale = self.options.scale or find_scale(
-            file.sample_prices(),
+            depth.sample_prices(file),
             about.root,
             is_future=about.is_future,
             reference=self.options.reference,
@@ -174,12 +164,12 @@ class _Job:
             tally += decoded.tally
             self.taker.take(chunk, decoded.batch, ranks)
             self.taker.take_unreadable(decoded.refused)
-            self.progress(file.header_bytes + tally.records * depth.RECORD_BYTES, size)
+            self.progress(file.header_bytes + tally.records * depth.RECORD.itemsize, size)
         skipped = {"blanks": tally.blanks}
         return self._done((about.root,), tally.records, skipped, file.partial_bytes)
 
-    def _contract_of(self, file: ScidFile, path: Path) -> Contract:
-        first_us = file.first_time_us()
+    def _contract_of(self, file: RecordFile, path: Path) -> Contract:
+        first_us = scid.first_time_us(file)
         if first_us is None or not TIME_US_MIN <= first_us <= self.taker.now_us:
             first_us = self.taker.now_us
         return self._contract_on(datetime.fromtimestamp(first_us // US_PER_S, UTC).date(), path)
@@ -199,7 +189,7 @@ class _Job:
             return named
         return Contract(named.root, named.root + in_file.contract.removeprefix(in_file.root))
 
-    def _chunks(self, file: ScidFile | DepthFile) -> Iterator[tuple[int, Records]]:
+    def _chunks(self, file: RecordFile) -> Iterator[tuple[int, Records]]:
         rows = self.options.chunk_records
         for chunk, records in enumerate(file.chunks(rows)):
             expected = min(rows, file.records - chunk * rows)
@@ -211,7 +201,7 @@ class _Job:
                 )
             yield chunk, records
 
-    def _scid_seqs(self, file: ScidFile, naming: Naming, chunk: int) -> Seqs:
+    def _scid_seqs(self, file: RecordFile, naming: Naming, chunk: int) -> Seqs:
         """The source_seqs of an earlier chunk's good trades, read again."""
         rows = self.options.chunk_records
         records = file.read(chunk * rows, rows)

@@ -5,21 +5,23 @@ Pure: bytes come from a `ReadAt` the caller hands in, nothing is written, and wh
 as one. Impossible prices and times are left to the guard.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.batch import TickBatch
-from core.errors import FeedGarbled
+from ingest.sierra_file import (
+    EPOCH_US,
+    SAMPLE_RECORDS,
+    Format,
+    ReadAt,
+    RecordFile,
+    Records,
+    prove,
+)
 
-MAGIC = b"SCID"
-HEADER_BYTES = 56
-RECORD_BYTES = 40
-CHUNK_RECORDS = 65_536
-SAMPLE_RECORDS = 32_768
-EPOCH_US = 2_209_161_600_000_000  # from 1899-12-30 to 1970-01-01
+SOURCE = "scid"
 
 # Values of `open` in a trade that was told in parts; the bits decide, not the decimals.
 FIRST_BITS = 0xFD709EF9
@@ -39,10 +41,8 @@ RECORD = np.dtype(
         ("ask_volume", "<u4"),
     ]
 )
-assert RECORD.itemsize == RECORD_BYTES
-
-ReadAt = Callable[[int, int], bytes]  # (length, offset) to bytes, fewer only at the file's end
-Records = NDArray[np.void]
+FORMAT = Format(".scid", b"SCID", 56, RECORD, 65_536)
+assert RECORD.itemsize == 40
 
 _BUNDLE_WORDS = np.array(["", "bundle_first", "bundle", "bundle_last"], object)
 
@@ -94,66 +94,22 @@ class Decoded:
     bundle: OpenBundle | None = field(default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class ScidFile:
-    """A file with a proven header: `records` whole records from `header_bytes` on.
-
-    `partial_bytes` follow the last whole record: the writer is in the middle of the next.
-    """
-
-    read_at: ReadAt
-    header_bytes: int
-    records: int
-    partial_bytes: int
-
-    def read(self, first: int, count: int) -> Records:
-        """Up to `count` whole records from number `first` on."""
-        count = max(0, min(count, self.records - first))
-        raw = self.read_at(count * RECORD_BYTES, self.header_bytes + first * RECORD_BYTES)
-        return np.frombuffer(raw, RECORD, len(raw) // RECORD_BYTES)
-
-    def chunks(self, rows: int = CHUNK_RECORDS) -> Iterator[Records]:
-        """All whole records in order, in pieces of bounded size."""
-        for first in range(0, self.records, rows):
-            yield self.read(first, rows)
-
-    def sample_prices(self) -> NDArray[np.float32]:
-        """Raw prices of trades from the beginning, the middle and the end of the file."""
-        places = {0, max(0, self.records // 2), max(0, self.records - SAMPLE_RECORDS)}
-        parts = [self.read(first, SAMPLE_RECORDS) for first in sorted(places)]
-        prices = [part["close"][is_trade(part)] for part in parts]
-        return np.concatenate(prices).astype(np.float32)
-
-    def first_time_us(self) -> int | None:
-        """Time of the first record that has one, microseconds since 1970; None without any."""
-        times = self.read(0, SAMPLE_RECORDS)["time"]
-        times = times[times > 0]
-        return int(times[0]) - EPOCH_US if len(times) else None
-
-
-def open_scid(read_at: ReadAt, size: int, name: str) -> ScidFile:
+def open_scid(read_at: ReadAt, size: int, name: str) -> RecordFile:
     """Prove the header of a file of `size` bytes; raise FeedGarbled where it is none of ours."""
-    head = read_at(min(size, HEADER_BYTES), 0)
-    hint = "give the .scid file as Sierra Chart wrote it; check that the copy is complete"
-    if len(head) < HEADER_BYTES:
-        raise FeedGarbled(
-            f"expected at least {HEADER_BYTES} bytes of header in {name}, found {len(head)}",
-            hint=hint,
-        )
-    if head[:4] != MAGIC:
-        raise FeedGarbled(f"expected {name} to begin with {MAGIC!r}, found {head[:4]!r}", hint=hint)
-    header_bytes = int.from_bytes(head[4:8], "little")
-    record_bytes = int.from_bytes(head[8:12], "little")
-    if record_bytes != RECORD_BYTES:
-        raise FeedGarbled(
-            f"expected records of {RECORD_BYTES} bytes in {name}, found {record_bytes}", hint=hint
-        )
-    if not HEADER_BYTES <= header_bytes <= max(size, HEADER_BYTES):
-        raise FeedGarbled(
-            f"expected a header of {HEADER_BYTES} bytes in {name}, found {header_bytes}", hint=hint
-        )
-    records, partial_bytes = divmod(size - header_bytes, RECORD_BYTES)
-    return ScidFile(read_at, header_bytes, records, partial_bytes)
+    return prove(read_at, size, name, FORMAT)
+
+
+def sample_prices(file: RecordFile) -> NDArray[np.float32]:
+    """Raw prices of trades from the beginning, the middle and the end of the file."""
+    prices = [part["close"][is_trade(part)] for part in file.sample()]
+    return np.concatenate(prices).astype(np.float32)
+
+
+def first_time_us(file: RecordFile) -> int | None:
+    """Time of the first record that has one, microseconds since 1970; None without any."""
+    times = file.read(0, SAMPLE_RECORDS)["time"]
+    times = times[times > 0]
+    return int(times[0]) - EPOCH_US if len(times) else None
 
 
 def decode(
@@ -178,7 +134,7 @@ def decode(
     bundles, bundle = _bundles(trades["open"], raw_price, bundle)
     if bundles is not None:
         columns["conditions"] = _BUNDLE_WORDS[bundles]
-    batch = TickBatch("trades", naming.symbol, naming.contract, "scid", columns)
+    batch = TickBatch("trades", naming.symbol, naming.contract, SOURCE, columns)
     return Decoded(batch, _count(records, trade), bundle)
 
 

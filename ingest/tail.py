@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +20,7 @@ from core.clock import DAY_US, MINUTE_NS, NS_PER_US, US_PER_S
 from core.errors import FeedGarbled
 from core.log import Log
 from ingest import depth, scid
+from ingest.sierra_file import EPOCH_US, Format, ReadAt, RecordFile, Records
 
 log = Log("tail")
 CHUNK_RECORDS = 65_536
@@ -34,15 +34,6 @@ _MINUTE_US = MINUTE_NS // NS_PER_US
 _AHEAD_US_MAX = 5 * _MINUTE_US
 _FOREVER = 2**62
 
-Records = NDArray[np.void]
-
-
-class Proven(Protocol):
-    """A file whose header has been proven."""
-
-    @property
-    def header_bytes(self) -> int: ...
-
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -51,9 +42,8 @@ class Kind:
     `find_unready` says which records cannot be what the writer means to leave there, at a time.
     """
 
-    header_bytes: int
-    record: np.dtype[Any]
-    prove: Callable[[scid.ReadAt, int, str], Proven]
+    format: Format
+    prove: Callable[[ReadAt, int, str], RecordFile]
     find_unready: Callable[[Records, int], NDArray[np.bool_] | None]
 
 
@@ -82,8 +72,7 @@ def depth_plan(name: str) -> Plan | None:
         return None
     day_us = depth.DepthNaming("", "", 1, parsed[1]).day_us
     kind = Kind(
-        depth.HEADER_BYTES,
-        depth.RECORD,
+        depth.FORMAT,
         depth.open_depth,
         lambda records, _now_us: depth.find_unready(records, day_us),
     )
@@ -94,7 +83,7 @@ def scid_plan(name: str) -> Plan | None:
     """The plan for an intraday file; None where the name is of none."""
     if not name.lower().endswith(".scid"):
         return None
-    return Plan(Kind(scid.HEADER_BYTES, scid.RECORD, scid.open_scid, _unready_trades))
+    return Plan(Kind(scid.FORMAT, scid.open_scid, _unready_trades))
 
 
 @dataclass(slots=True)
@@ -127,11 +116,11 @@ class FileTail:
                 os.close(descriptor)
         return None
 
-    def _read(self, read_at: scid.ReadAt, size: int, now_us: int) -> Grown | None:
+    def _read(self, read_at: ReadAt, size: int, now_us: int) -> Grown | None:
         start = self._header(read_at, size)
         if start is None:
             return None
-        step = self.kind.record.itemsize
+        step = self.kind.format.record.itemsize
         whole = max(0, size - start) // step
         before = read_at(step, start + (self._next - 1) * step) if 0 < self._next <= whole else b""
         if self._next > whole or (self._last is not None and self._last != before):
@@ -150,7 +139,7 @@ class FileTail:
         if is_again:
             count = min(count, self.given - self._next)
         raw = read_at(count * step, start + self._next * step)
-        records = np.frombuffer(raw, self.kind.record, len(raw) // step)
+        records = np.frombuffer(raw, self.kind.format.record, len(raw) // step)
         records = records[: self._ready(records, now_us)]
         if len(records) == 0:
             return None
@@ -160,12 +149,12 @@ class FileTail:
         self.given = max(self.given, self._next)
         return grown
 
-    def _header(self, read_at: scid.ReadAt, size: int) -> int | None:
+    def _header(self, read_at: ReadAt, size: int) -> int | None:
         """Bytes before the first record; None while the header is not written yet."""
-        if size < self.kind.header_bytes:
+        if size < self.kind.format.header_bytes:
             return self._header_bytes  # where it had one, the file has shrunk
         if self._header_bytes is None:
-            if not any(read_at(self.kind.header_bytes, 0)):
+            if not any(read_at(self.kind.format.header_bytes, 0)):
                 return None
             self._header_bytes = self.kind.prove(read_at, size, self.path.name).header_bytes
         return self._header_bytes
@@ -280,7 +269,7 @@ def _size(path: Path) -> int:
 def _unready_trades(records: Records, now_us: int) -> NDArray[np.bool_] | None:
     """Trades' records without a time, or from the future."""
     times = records["time"]
-    end = now_us + _AHEAD_US_MAX + scid.EPOCH_US
+    end = now_us + _AHEAD_US_MAX + EPOCH_US
     if len(times) == 0 or (times.min() > 0 and times.max() < end):
         return None
     unready: NDArray[np.bool_] = (times <= 0) | (times >= end)

@@ -12,8 +12,10 @@ from ingest.depth import (
     DepthNaming,
     Tally,
     decode,
+    first_day,
     open_depth,
     parse_name,
+    sample_prices,
 )
 from ingest.scale import find_scale
 from tests.fakes.depth_writer import (
@@ -117,8 +119,8 @@ def test_a_file_with_a_header_alone_holds_nothing():
     file = opened(depth())
     assert (file.records, file.partial_bytes) == (0, 0)
     assert list(file.chunks()) == []
-    assert file.first_day() is None
-    assert len(file.sample_prices()) == 0
+    assert first_day(file) is None
+    assert len(sample_prices(file)) == 0
     assert decode(file.read(0, 5), 0, ES, 7).batch.rows == 0
 
 
@@ -174,8 +176,8 @@ def test_a_files_name_tells_stem_and_day(name, expected):
 def test_the_scale_of_a_file_is_found_from_its_own_levels(scale, raw_per_tick):
     pair = make_pair(3, PairOptions(events=200, raw_per_tick=raw_per_tick))
     file = opened(depth(*pair.depth))
-    assert find_scale(file.sample_prices(), "ES", is_future=True) == scale
-    assert file.first_day() == DAY
+    assert find_scale(sample_prices(file), "ES", is_future=True) == scale
+    assert first_day(file) == DAY
 
 
 def test_a_snapshot_is_one_batch_that_begins_with_a_clear():

@@ -8,7 +8,9 @@ from ingest.scid import (
     Naming,
     Tally,
     decode,
+    first_time_us,
     open_scid,
+    sample_prices,
     to_points,
 )
 from tests.fakes.scid_writer import bar, bundle, header, quote, reader_of, record, scid
@@ -104,8 +106,8 @@ def test_a_file_with_a_header_alone_holds_nothing():
     file = opened(scid())
     assert (file.records, file.partial_bytes) == (0, 0)
     assert list(file.chunks()) == []
-    assert file.first_time_us() is None
-    assert len(file.sample_prices()) == 0
+    assert first_time_us(file) is None
+    assert len(sample_prices(file)) == 0
 
 
 def test_a_longer_header_is_stepped_over():
