@@ -132,6 +132,20 @@ class Book:
         return ladders
 
 
+def warm_up() -> None:
+    """Load the compiled kernel, or compile it once for this machine, before rows wait for it."""
+    columns: dict[str, NDArray[Any]] = {
+        "ts_event": np.array([0, 1, 200_000], np.int64),
+        "command": np.array([1, 2, 3], np.int16),
+        "price": np.array([0.0, 1.0, 2.0]),
+        "size": np.ones(3, np.int64),
+        "end_of_batch": np.array([False, True, True]),
+    }
+    book = Book(1.0, levels=8)
+    book.apply(TickBatch("depth", "", "", "", columns))
+    book.ladder()
+
+
 def silences(
     depth_us: NDArray[np.int64], trades_us: NDArray[np.int64], last_us: int | None = None
 ) -> list[tuple[int, int]]:

@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -25,6 +23,7 @@ from core.schema import TABLES
 from core.settings import Settings
 from ingest.importer import Imported, ImportOptions, import_file
 from ingest.main import open_keeper, open_store
+from ingest.stored import StoredNumbers
 from storage.compact import compact
 from storage.intake import IntakeClient
 from storage.keeper import Keeper
@@ -56,27 +55,6 @@ class LocalSink:
     def seal(self, symbols: list[str]) -> None:
         """Seal all rows of these symbols now."""
         self._keeper.seal_now(symbols)
-
-
-class StoredNumbers:
-    """What the tape already holds of a source, so that nothing is imported twice."""
-
-    def __init__(self, views: Views) -> None:
-        self._views = views
-
-    def source_seqs(
-        self, table: str, symbol: str, contract: str, source: str, start_us: int, end_us: int
-    ) -> NDArray[np.int64]:
-        """`source_seq` of the rows in [start_us, end_us), repeated as often as stored."""
-        reader = self._views.view().scan(table, symbol, start_us=start_us, end_us=end_us)
-        found = [np.zeros(0, np.int64)]
-        for batch in reader:
-            same = pc.and_(
-                pc.equal(batch.column("contract").cast("string"), contract),
-                pc.equal(batch.column("source").cast("string"), source),
-            )
-            found.append(batch.column("source_seq").filter(same).to_numpy())
-        return np.concatenate(found)
 
 
 @contextmanager

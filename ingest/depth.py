@@ -36,7 +36,7 @@ RECORDS_PER_DAY_MAX = 10_000_000_000
 END_OF_BATCH = 0x01
 _TIME_MIN, _TIME_MAX = 10**15, 10**16  # an older layout keeps days as float64 here
 _SIDES = np.array([{"bid": 1, "ask": -1}.get(word[-3:], 0) for word in DEPTH_COMMANDS], np.int8)
-_CLEAR = DEPTH_COMMANDS.index("clear")
+CLEAR = DEPTH_COMMANDS.index("clear")
 _LAST_COMMAND = len(DEPTH_COMMANDS) - 1
 _NAME = re.compile(r"(.+)\.(\d{4}-\d{2}-\d{2})\.depth", re.IGNORECASE)
 
@@ -148,7 +148,7 @@ def parse_name(name: str) -> tuple[str, date] | None:
 def level_prices(records: Records) -> NDArray[np.float32]:
     """Raw prices of the records that change a level."""
     command = records["command"]
-    changes = records["price"][(command > _CLEAR) & (command <= _LAST_COMMAND)]
+    changes = records["price"][(command > CLEAR) & (command <= _LAST_COMMAND)]
     return changes.astype(np.float32)
 
 

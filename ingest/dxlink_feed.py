@@ -21,9 +21,10 @@ from core.settings import Settings
 from ingest.dxlink_client import PART, Access, Client, Timing
 from ingest.dxlink_continuity import Patience
 from ingest.dxlink_intake import Intake
-from ingest.dxlink_keeper import Keeper, Place, Take
+from ingest.dxlink_keeper import Keeper, Place
 from ingest.dxlink_tape import StoredTape
 from ingest.gapbook import Ledger
+from ingest.patient import Take
 from ingest.rolls import RollMap
 from ingest.tastytrade import Tastytrade
 from storage.disk import OsDisk

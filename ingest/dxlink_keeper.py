@@ -6,14 +6,13 @@ contracts suspect, rows that find the disk full wait until there is room.
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from core.batch import Rejected, TickBatch
 from core.board import Board
 from core.clock import NS_PER_US, Clock
-from core.errors import DiskFull
 from core.log import Log
 from ingest.dxlink_client import PART
 from ingest.dxlink_columns import SOURCE, Columns, last_trades_of, prints_of, quotes_of
@@ -22,13 +21,10 @@ from ingest.dxlink_decode import Decoder, Frame, Garbled, Rows
 from ingest.dxlink_intake import Entry, Mark
 from ingest.dxlink_wire import HISTORY, STREAM, Message
 from ingest.gapbook import GapBook, Ledger
+from ingest.patient import PatientStore, Take
 from ingest.rolls import Instrument
 
 log = Log("dxlink")
-RETRY_S = 1.0
-
-Take = Callable[[TickBatch], int]
-T = TypeVar("T")
 
 
 class Wire(Protocol):
@@ -51,36 +47,6 @@ class Place:
     board: Board
 
 
-class PatientStore:
-    """The store, with a full disk waited for; raise DiskFull only when told to stop."""
-
-    def __init__(self, place: Place, stopping: threading.Event) -> None:
-        self._place = place
-        self._stopping = stopping
-
-    def take(self, batch: TickBatch) -> int:
-        return self._wait(lambda: self._place.take(batch))
-
-    def append_rows(self, table: str, rows: Sequence[dict[str, object]], /) -> int:
-        return self._wait(lambda: self._place.ledger.append_rows(table, rows))
-
-    def reject(self, rejected: Sequence[Rejected], /) -> None:
-        self._wait(lambda: self._place.ledger.reject(rejected))
-
-    def commit(self) -> None:
-        self._place.ledger.commit()
-
-    def _wait(self, write: Callable[[], T]) -> T:
-        while True:
-            try:
-                return write()
-            except DiskFull as error:
-                self._place.board.state(PART, "down", error.message)
-                log.error("disk.full", error=error.message, hint=error.hint)
-                if self._stopping.wait(RETRY_S):
-                    raise  # what is not stored lies after the last row, and is asked for again
-
-
 class Keeper:
     """Decodes and keeps; one thread calls it."""
 
@@ -93,7 +59,7 @@ class Keeper:
         patience: Patience,
         stopping: threading.Event,
     ) -> None:
-        self._store = PatientStore(place, stopping)
+        self._store = PatientStore(place.take, place.ledger, place.board, PART, stopping)
         self._wire = wire
         self._board = place.board
         self._clock = clock

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
+import pyarrow as pa
+
 from core.batch import Rejected
 from core.clock import NS_PER_US, Clock
 from core.log import Log
@@ -20,7 +22,7 @@ GapState = Literal["open", "backfilled", "unrepairable"]
 class Ledger(Protocol):
     """What is needed of the store beyond taking ticks."""
 
-    def append_rows(self, table: str, rows: Sequence[dict[str, object]], /) -> int:
+    def append_rows(self, table: str, rows: pa.RecordBatch | Sequence[dict[str, object]], /) -> int:
         """Keep rows of a slow table."""
 
     def reject(self, rejected: Sequence[Rejected], /) -> None:
@@ -32,7 +34,7 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A hole in a contract's trades; `to_us` is None while it lasts."""
+    """A hole in a contract's rows; `to_us` is None while it lasts."""
 
     gap_id: int
     symbol: str
@@ -45,11 +47,21 @@ class Gap:
 
 
 class GapBook:
-    """Opens and closes gaps; one feed writes here."""
+    """Opens and closes gaps of one table; one feed writes here."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, present: Iterable[Gap] = ()) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        present: Iterable[Gap] = (),
+        *,
+        table: str = "trades",
+        source: str = SOURCE,
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._table = table
+        self._source = source
         self._last_id = 0
         self._open = {gap.contract: gap for gap in present if gap.state == "open"}
 
@@ -84,8 +96,8 @@ class GapBook:
             "symbol": gap.symbol,
             "ts_event": now_us,
             "ts_recv": now_us,
-            "source": SOURCE,
-            "table_name": "trades",
+            "source": self._source,
+            "table_name": self._table,
             "from_ts": gap.from_us,
             "to_ts": gap.to_us,
             "reason": f"{gap.contract}: {gap.reason}",

@@ -22,6 +22,7 @@ from ingest.demo import DemoMarket
 from ingest.demo_book import DemoBook
 from ingest.dxlink_feed import start_feed
 from ingest.guard import check
+from ingest.sierra_feed import Doors, start_sierra
 from storage.disk import OsDisk
 from storage.intake import IntakeServer, arrow_batch, rejected_from
 from storage.keeper import Keeper, KeeperOptions
@@ -77,6 +78,8 @@ class Ingest:
         )
         if feed is not None:
             self._threads.append(feed)
+        doors = Doors(self.take, self.store, self.board, self._clock, self._stopping)
+        self._threads += start_sierra(self._settings, doors)
 
     def stop(self) -> None:
         """Feeds first, then the keeper, the store last: what was taken in is committed."""

@@ -53,6 +53,12 @@ def find_scale(
     return scale
 
 
+def tick_of(root: str) -> float | None:
+    """The smallest price step of a future that is known here."""
+    known = _FUTURES.get(root)
+    return known[0] if known else None
+
+
 def _from_whole_prices(
     prices: NDArray[np.float64], middle: float, root: str, *, is_future: bool
 ) -> int:

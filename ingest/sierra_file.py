@@ -64,11 +64,14 @@ class RecordFile:
             yield self.read(first, SAMPLE_RECORDS)
 
     def first_at(self, unix_us: int) -> int:
-        """Number of the first record at or after a time, in a file whose times rise."""
+        """Number of the first record at or after a time, in a file whose times rise.
+
+        Records without a time are room at the end that is not filled yet.
+        """
         low, high = 0, self.records
         while low < high:
             middle = (low + high) // 2
-            if int(self.read(middle, 1)["time"][0]) - EPOCH_US < unix_us:
+            if 0 < int(self.read(middle, 1)["time"][0]) < unix_us + EPOCH_US:
                 low = middle + 1
             else:
                 high = middle

@@ -29,6 +29,8 @@ STUCK_US_MAX = 30 * US_PER_S  # then an odd record is no half-written one and is
 CLOSE_AFTER_US = 30 * US_PER_S  # without growth, once the file's day is over
 REOPEN_US_MAX = DAY_US
 RELIST_US = US_PER_S
+IDLE_US = 60 * US_PER_S  # then a file is looked at once in RELIST_US
+FILES_MAX = 64
 EARLY_US = 60 * US_PER_S  # the next day's file is looked for before its day begins
 _MINUTE_US = MINUTE_NS // NS_PER_US
 _AHEAD_US_MAX = 5 * _MINUTE_US
@@ -183,19 +185,22 @@ class _Watched:
     grown_us: int  # when it grew last, or was first seen
     is_closed: bool = False
     closed_bytes: int = 0
+    due_us: int = 0
 
 
 @dataclass(slots=True)
 class FolderTail:
     """Every file of a folder that `plan` has a plan for, opened, followed and closed in its time.
 
-    `given` says how many of a file's records are known already. A closed file is opened again
-    where it grew within a day; older ones are for the importer.
+    `given` says how many of a file's records are known already, `dropped` hears of files no longer
+    followed. A closed file is opened again where it grew within a day; older ones are for the
+    importer. A file that does not grow is looked at less often.
     """
 
     folder: Path
     plan: Callable[[str], Plan | None]
     given: Callable[[str], int] = lambda _name: 0
+    dropped: Callable[[str], None] = lambda _name: None
     _watched: dict[str, _Watched] = field(default_factory=dict)
     _refused: dict[str, int] = field(default_factory=dict)  # sizes they had
     _listed_us: int = -_FOREVER
@@ -206,8 +211,25 @@ class FolderTail:
             self._listed_us = now_us
             self._relist(now_us)
         for name, watched in list(self._watched.items()):
-            if not watched.is_closed:
+            if not watched.is_closed and now_us >= watched.due_us:
                 yield from ((name, grown) for grown in self._poll_file(name, watched, now_us))
+
+    def refuse(self, name: str, error: FeedGarbled) -> None:
+        """Leave a file alone until its size changes; it is then begun anew."""
+        if name not in self._refused:
+            log.error("file.refused", file=name, error=error.message, hint=error.hint)
+        self._refused[name] = _size(self.folder / name)
+        self._drop(name)
+
+    @property
+    def refused(self) -> list[str]:
+        """Names of files that are left alone."""
+        return list(self._refused)
+
+    @property
+    def rewrites(self) -> int:
+        """How often the files followed now were found shrunk or changed."""
+        return sum(watched.tail.rewrites for watched in self._watched.values())
 
     @property
     def open_names(self) -> list[str]:
@@ -219,15 +241,16 @@ class FolderTail:
             try:
                 grown = watched.tail.poll(now_us)
             except FeedGarbled as error:
-                if name not in self._refused:
-                    log.error("file.refused", file=name, error=error.message, hint=error.hint)
-                self._refused[name] = _size(watched.tail.path)
-                del self._watched[name]
+                self.refuse(name, error)
                 return
             if grown is None:
                 break
             watched.grown_us = now_us
             yield grown
+            if name not in self._watched:
+                return  # refused by who took it
+            self._refused.pop(name, None)
+        watched.due_us = now_us + RELIST_US if now_us - watched.grown_us > IDLE_US else now_us
         if now_us >= watched.plan.ends_us and now_us - watched.grown_us >= CLOSE_AFTER_US:
             watched.is_closed = True
             watched.closed_bytes = _size(watched.tail.path)
@@ -246,17 +269,25 @@ class FolderTail:
             elif watched.is_closed and _size(watched.tail.path) != watched.closed_bytes:
                 watched.is_closed, watched.grown_us = False, now_us
         for name, watched in list(self._watched.items()):
-            if watched.is_closed and now_us >= watched.plan.ends_us + REOPEN_US_MAX:
-                del self._watched[name]
+            is_over = watched.is_closed and now_us >= watched.plan.ends_us + REOPEN_US_MAX
+            if is_over or self.plan(name) is None:
+                self._drop(name)
 
     def _open(self, name: str, now_us: int) -> None:
         plan = self.plan(name)
         if plan is not None and name in self._refused:
             plan = None if self._refused[name] == _size(self.folder / name) else plan
         if plan is not None and plan.opens_us <= now_us < plan.ends_us + REOPEN_US_MAX:
+            if len(self._watched) >= FILES_MAX:
+                log.error("folder.full", folder=self.folder, file=name, files=FILES_MAX)
+                return
             tail = FileTail(self.folder / name, plan.kind, self.given(name))
             self._watched[name] = _Watched(tail, plan, now_us)
             log.info("file.opened", file=name, given=tail.given)
+
+    def _drop(self, name: str) -> None:
+        del self._watched[name]
+        self.dropped(name)
 
 
 def _size(path: Path) -> int:

@@ -1,0 +1,61 @@
+"""The store as a feed sees it that may wait: a full disk is told and waited for."""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pyarrow as pa
+
+from core.batch import Rejected, TickBatch
+from core.board import Board
+from core.errors import DiskFull
+from core.log import Log
+from ingest.gapbook import Ledger
+
+log = Log("ingest")
+RETRY_S = 1.0
+
+Take = Callable[[TickBatch], int]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class PatientStore:
+    """Waits while the disk is full, shown as `part`; raise DiskFull only when told to stop."""
+
+    keep: Take
+    ledger: Ledger
+    board: Board
+    part: str
+    stopping: threading.Event
+
+    def take(self, batch: TickBatch) -> int:
+        """Guard and store rows; give how many were stored."""
+        return self._wait(lambda: self.keep(batch))
+
+    def append_rows(self, table: str, rows: pa.RecordBatch | Sequence[dict[str, object]], /) -> int:
+        """Keep rows of a slow table."""
+        return self._wait(lambda: self.ledger.append_rows(table, rows))
+
+    def append(self, batch: TickBatch, /) -> object:
+        """Store rows the guard may not have seen."""
+        return self.take(batch)
+
+    def reject(self, rejected: Sequence[Rejected], /) -> None:
+        """Keep refused rows."""
+        self._wait(lambda: self.ledger.reject(rejected))
+
+    def commit(self) -> None:
+        """Make everything durable."""
+        self.ledger.commit()
+
+    def _wait(self, write: Callable[[], T]) -> T:
+        while True:
+            try:
+                return write()
+            except DiskFull as error:
+                self.board.state(self.part, "down", error.message)
+                log.error("disk.full", part=self.part, error=error.message, hint=error.hint)
+                if self.stopping.wait(RETRY_S):
+                    raise  # what is not stored lies after the last row, and is asked for again
