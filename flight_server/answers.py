@@ -137,7 +137,7 @@ def _scan(sources: Sources, view: View, table: str, symbol: str, span: Span) -> 
         start_us=span.start_us,
         end_us=span.end_us,
         known_at_us=span.known_at_us,
-        valid_only=True,
+        standing_only=True,
     )
     return Answer(_with(reader.schema, metadata), reader)
 
@@ -199,7 +199,7 @@ def _tail(view: View, table: str, symbol: str, rows_max: int) -> list[pa.RecordB
         enough, _ = view.estimate(table, symbol, start_us=start_us)
         if enough >= rows_max or start_us == low_us:
             batches = last_rows(
-                view.scan(table, symbol, start_us=start_us, valid_only=True), rows_max
+                view.scan(table, symbol, start_us=start_us, standing_only=True), rows_max
             )
             if start_us == low_us or sum(b.num_rows for b in batches) >= rows_max:
                 return batches

@@ -13,7 +13,7 @@ from flight_server.keys import Agent
 from storage.view import View
 
 TICKETS: Mapping[str, str] = {
-    "latest:MNQ": "last valid trade; also latest:MNQ,NQ and latest:*; age_ms says how old",
+    "latest:MNQ": "last trade, of a future's front contract; also latest:MNQ,NQ and latest:*",
     "tail:MNQ?n=1000": "last n trades, oldest first",
     "ticks:MNQ?start=..&end=..&known_at=..&strict=1": "trades of a time range in time order",
     "bars:MNQ?every=1m&start=..&end=..": "whole bars; every is a number and s, m, h or d; "
@@ -22,7 +22,7 @@ TICKETS: Mapping[str, str] = {
     "book:MNQ?start=..&end=..": "newest ladder, or a range of samples",
     "depth:MNQ?start=..&end=..": "changes of price levels",
     "live:MNQ?table=trades&from_seq=..": "replays from a point, then follows without end",
-    "SELECT ..": "read-only SQL over the tables; view ticks holds the valid trades",
+    "SELECT ..": "read-only SQL over the tables; view ticks holds the trades that stand",
     '{"sql": "..", "params": []}': "the same with values for the question marks",
     '{"ticket": "..", "known_at": "..", "strict": true}': "a ticket as a point-in-time question",
 }
@@ -50,7 +50,7 @@ def describe(sources: Sources, agent: Agent) -> dict[str, object]:
     tables = [_table(view, table, agent) for table in TABLES.values()]
     return {
         "tables": tables,
-        "views": {"ticks": "valid trades: symbol, timestamp, price, volume, then the rest"},
+        "views": {"ticks": "trades that stand: symbol, timestamp, price, volume, then the rest"},
         "tickets": TICKETS,
         "rules": RULES,
         "actions": ACTIONS,

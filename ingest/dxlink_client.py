@@ -8,8 +8,10 @@ connection is made beside the first; where that fails the first is kept.
 import asyncio
 import random
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol
 
 import anyio
 import anyio.from_thread
@@ -44,6 +46,7 @@ class Timing:
     silence_s: float = 45.0  # longest time without any message
     opening_s: float = 20.0  # from connecting to live
     rotate_s: float = 23 * 3600.0
+    relist_s: float = 900.0  # how often contracts are listed anew; a roll is noticed this late
     overlap_s: float = 5.0  # how long both connections are kept when one takes over
     backoff_min_s: float = 1.0
     backoff_max_s: float = 60.0
@@ -56,6 +59,25 @@ class Access:
     url: str
     token: str = field(repr=False)
     instruments: tuple[Instrument, ...]
+
+
+class Gate(Protocol):
+    """Lets one feed in; used and closed on the reader's loop."""
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    async def fetch_access(self) -> Access:
+        """A fresh token and what to listen to; raise FeedLost or FeedRefused."""
+
+    async def fetch_instruments(self) -> tuple[Instrument, ...]:
+        """What to listen to now; raise FeedLost or FeedRefused."""
 
 
 @dataclass(slots=True)
@@ -89,13 +111,13 @@ class Client:
 
     def __init__(
         self,
-        fetch_access: Callable[[], Awaitable[Access]],
+        gate: Gate,
         intake: Intake,
         board: Board,
         clock: Clock,
         timing: Timing,
     ) -> None:
-        self._fetch_access = fetch_access
+        self._gate = gate
         self._intake = intake
         self._board = board
         self._clock = clock
@@ -162,14 +184,27 @@ class Client:
                 present.scope.cancel()
             present = link
             with anyio.move_on_after(self._timing.rotate_s):
-                await _until(link, lambda link=link: link.is_over)  # type: ignore[misc]
+                while True:
+                    with anyio.move_on_after(self._timing.relist_s):
+                        await _until(link, lambda link=link: link.is_over)  # type: ignore[misc]
+                    if link.is_over or await self._is_outlisted(link):
+                        break
             if link.is_over:
                 await anyio.sleep(self._backoff_s(1))
+
+    async def _is_outlisted(self, link: Link) -> bool:
+        """Whether something else should be listened to by now, as after a roll."""
+        try:
+            wanted = await self._gate.fetch_instruments()
+        except FeedError as error:
+            log.warning("contracts.unlisted", error=error.message)
+            return False
+        return set(wanted) != set(link.session.instruments)
 
     async def _attempt(self, house: TaskGroup) -> Link | None:
         """One connection, live or over; None where no access was to be had."""
         try:
-            access = await self._fetch_access()
+            access = await self._gate.fetch_access()
         except FeedError as error:
             self._board.state(PART, "degraded" if error.retry else "down", error.message)
             log.warning("access.refused", error=error.message, hint=error.hint)

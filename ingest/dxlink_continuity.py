@@ -115,13 +115,19 @@ class Continuity:
         self.stale: list[int] = []  # connections that did not deliver; the caller hangs up
 
     def live(self, connection: int, instruments: Sequence[Instrument]) -> None:
-        """A connection delivers; whatever lies before it has yet to be proven."""
+        """A connection delivers; whatever lies before it has yet to be proven.
+
+        Where another delivers already, both do for a while, and no line has a hole.
+        """
+        is_taking_over = bool(self._live)
         self._live.append(connection)
         wanted = {i.streamer_symbol: i for i in instruments if i.has_prints}
         for symbol, instrument in wanted.items():
-            if symbol not in self._lines:
+            is_new = symbol not in self._lines
+            if is_new:
                 self._lines[symbol] = self._open_line(instrument)
-            self._suspect(self._lines[symbol], "the feed was not connected")
+            if is_new or not is_taking_over:
+                self._suspect(self._lines[symbol], "the feed was not connected")
         for symbol in [s for s in self._lines if s not in wanted]:
             line = self._lines.pop(symbol)
             if line.gap is not None:

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 import anyio
@@ -18,14 +17,14 @@ from core.clock import Clock
 from core.errors import FeedLost
 from core.log import Log
 from core.settings import Settings
-from ingest.dxlink_client import PART, Access, Client, Timing
+from ingest.dxlink_client import PART, Access, Client, Gate, Timing
 from ingest.dxlink_continuity import Patience
 from ingest.dxlink_intake import Intake
 from ingest.dxlink_keeper import Keeper, Place
 from ingest.dxlink_tape import StoredTape
 from ingest.gapbook import Ledger
 from ingest.patient import Take
-from ingest.rolls import RollMap
+from ingest.rolls import Instrument, RollMap
 from ingest.tastytrade import Tastytrade
 from storage.disk import OsDisk
 from storage.paths import Paths
@@ -35,6 +34,15 @@ log = Log("dxlink")
 ENTRIES_MAX = 5_000
 IDLE_S = 0.05
 RESTART_S = 5.0
+
+SetFront = Callable[[str, str], None]  # symbol, contract
+
+
+class FrontLedger(Ledger, Protocol):
+    """The ledger of a store, which also knows whose trade is a symbol's latest."""
+
+    def set_front(self, symbol: str, contract: str, /) -> None:
+        """Make a contract the front one of a symbol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +54,16 @@ class Periods:
     gather_s: float = 0.004
 
 
-class Gate(Protocol):
-    """Lets one feed in; used and closed on the reader's loop."""
-
-    async def __aenter__(self) -> object: ...
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-    async def fetch_access(self) -> Access:
-        """A fresh token and what to listen to; raise FeedLost or FeedRefused."""
-
-
 class Login:
-    """The gate of the real service. Contracts are resolved anew for each connection."""
+    """The gate of the real service. Contracts are resolved anew for each connection.
 
-    def __init__(self, settings: Settings, rolls: RollMap, clock: Clock) -> None:
+    `set_front` is told each root's front contract, at once as the map on disk has it.
+    """
+
+    def __init__(
+        self, settings: Settings, rolls: RollMap, clock: Clock, set_front: SetFront
+    ) -> None:
+        self._set_front = set_front
         self._symbols = settings.words("TASTYTRADE_SYMBOLS")
         self._rolls = rolls
         self._clock = clock
@@ -74,6 +72,7 @@ class Login:
             settings.text("TASTYTRADE_CLIENT_SECRET"),
             settings.text("TASTYTRADE_REFRESH_TOKEN"),
         )
+        self._tell_fronts()
 
     async def __aenter__(self) -> "Login":
         await self._door.__aenter__()
@@ -85,17 +84,30 @@ class Login:
     async def fetch_access(self) -> Access:
         """A fresh token; the last good roll map where contracts cannot be listed."""
         token = await self._door.fetch_quote_token()
-        now_ns = self._clock.now_ns()
         try:
-            listed = await self._door.fetch_futures(self._symbols)
+            instruments = await self.fetch_instruments()
         except FeedLost as error:
             if not self._rolls.rolls:
                 raise
             log.warning("contracts.unlisted", error=error.message)
-        else:
-            for roll in self._rolls.update(listed, now_ns):
-                log.info("contract.rolled", root=roll.root, contract=roll.contract)
-        return Access(token.url, token.token, self._rolls.instruments(self._symbols, now_ns))
+            instruments = self._rolls.instruments(self._symbols, self._clock.now_ns())
+        return Access(token.url, token.token, instruments)
+
+    async def fetch_instruments(self) -> tuple[Instrument, ...]:
+        """What to listen to by what the service lists now, kept in the roll map."""
+        listed = await self._door.fetch_futures(self._symbols)
+        now_ns = self._clock.now_ns()
+        for roll in self._rolls.update(listed, now_ns):
+            log.info("contract.rolled", root=roll.root, contract=roll.contract)
+        self._tell_fronts()
+        return self._rolls.instruments(self._symbols, now_ns)
+
+    def _tell_fronts(self) -> None:
+        now_ns = self._clock.now_ns()
+        for root in self._symbols:
+            roll = self._rolls.front_at(root, now_ns)
+            if roll is not None:
+                self._set_front(root, roll.contract)
 
 
 def run(
@@ -109,7 +121,7 @@ def run(
 ) -> None:
     """Feed the tape until `stopping` is set. Blocks; the reader has a thread of its own."""
     intake = Intake(journal)
-    client = Client(gate.fetch_access, intake, place.board, clock, periods.timing)
+    client = Client(gate, intake, place.board, clock, periods.timing)
     keeper = Keeper(place, client, clock=clock, patience=periods.patience, stopping=stopping)
     started = threading.Event()
     reader = threading.Thread(
@@ -146,7 +158,7 @@ def start_feed(
     settings: Settings,
     *,
     take: Take,
-    ledger: Ledger,
+    ledger: FrontLedger,
     board: Board,
     clock: Clock,
     stopping: threading.Event,
@@ -160,12 +172,13 @@ def start_feed(
         board.state(PART, "off", "no credentials")
         return None
     paths = Paths(settings.data_dir)
+    rolls = RollMap(paths.root / "rolls.json", OsDisk())
 
     def body() -> None:
         while not stopping.is_set():
             try:
                 run(
-                    Login(settings, RollMap(paths.root / "rolls.json", OsDisk()), clock),
+                    Login(settings, rolls, clock, ledger.set_front),
                     Place(take, ledger, StoredTape(Views(paths, settings.lake_url)), board),
                     clock=clock,
                     journal=paths.run / "dxlink.journal",

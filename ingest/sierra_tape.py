@@ -60,7 +60,7 @@ class SierraTape:
     def trades(self, symbol: str, contract: str, start_us: int, end_us: int) -> TickBatch:
         """Valid trades of a contract, whoever brought them, in time order, to be compared."""
         rows = self._views.view().scan(
-            "trades", symbol, start_us=start_us, end_us=end_us, valid_only=True
+            "trades", symbol, start_us=start_us, end_us=end_us, standing_only=True
         )
         table = rows.read_all().cast(TABLES["trades"].plain_schema)
         table = table.filter(pc.equal(table["contract"], contract)).combine_chunks()

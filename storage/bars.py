@@ -31,12 +31,10 @@ from storage.partition import (
 from storage.rollup import (
     TRADE_COLUMNS,
     WIDTHS_US,
-    Revisions,
     bars_of,
-    identities,
     merge,
-    revisions_of,
 )
+from storage.standing import Revisions, identities, revisions_of
 
 log = Log("lake")
 

@@ -18,6 +18,7 @@ from core.log import Log
 from storage.disk import Disk
 from storage.head import Head, Word
 from storage.layout import Layout, layout_of
+from storage.newest import Newest
 from storage.paths import Paths
 from storage.recovery import Recovered, recover_segments
 from storage.segment import Block, Segment, flip_bits
@@ -35,6 +36,16 @@ class Lane:
     block: Block
     rows: int
     fills: list[int | float | None]  # per column, what the rest of the block is filled with
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What all rows of a batch share: codes, and by place the columns with one value."""
+
+    symbol: int
+    contract: int
+    constants: list[tuple[int, int | float]]
+    may_revise: bool
 
 
 class FastTable:
@@ -59,15 +70,16 @@ class FastTable:
         disk.make_folder(paths.hot(table))
         paths.hot(table).mkdir(parents=True, exist_ok=True)
         self.head = Head(paths.head(table), is_writer=True)
+        self.newest = Newest(self.head, self.layout) if table == "trades" else None
         self.next_seq = 1
         self._segment: Segment | None = None
         self._retired: deque[Segment] = deque()
         self._lanes: dict[int, Lane] = {}
-        self._newest_ns: dict[int, int] = {}  # venue time of each symbol's last valid trade
         self._confirmed_seq = 0
         self._places = {c.name: i for i, c in enumerate(self.layout.columns)}
         self._seq_place = self._places["seq"]
-        self._known: dict[tuple[str, ...], tuple[int, list[tuple[int, int | float]]]] = {}
+        self._kind_place = self._places.get("kind", -1)
+        self._known: dict[tuple[str, ...], About] = {}
 
     @property
     def rows_max(self) -> int:
@@ -82,7 +94,8 @@ class FastTable:
         Raise DiskFull; then none of it is stored.
         """
         assert batch.rows <= self.rows_max, f"a batch has at most {self.rows_max} rows"
-        symbol_code, constants = self._constants(batch)
+        about = self._constants(batch)
+        symbol_code = about.symbol
         columns = self._columns(batch)
         with self.lock:
             first_seq = self.next_seq
@@ -92,21 +105,21 @@ class FastTable:
                 if lane.rows == self.layout.block_rows:
                     lane = self._next_block(symbol_code)
                 rows = min(self.layout.block_rows - lane.rows, batch.rows - done)
-                self._write_constants(lane, constants, rows)
+                self._write_constants(lane, about.constants, rows)
                 self._write_columns(lane, columns, done, rows)
-                self._publish(symbol_code, lane, rows)
+                self._publish(about, lane, rows)
                 done += rows
             return first_seq
 
-    def _constants(self, batch: TickBatch) -> tuple[int, list[tuple[int, int | float]]]:
-        """The symbol's code, and by place the columns that have one value in the whole batch."""
+    def _constants(self, batch: TickBatch) -> About:
+        """What a whole batch has in common."""
         key = (batch.symbol, batch.contract, batch.source, *batch.columns)
         known = self._known.get(key)
         if known is not None:
             return known
         words = self._words
-        told = {"source": words.intern("source", batch.source)}
-        told["contract"] = words.intern("contract", batch.contract)
+        contract = words.intern("contract", batch.contract)
+        told = {"source": words.intern("source", batch.source), "contract": contract}
         constants: list[tuple[int, int | float]] = []
         for place, column in enumerate(self.layout.columns):
             if column.name in told:
@@ -118,7 +131,8 @@ class FastTable:
                 )
         if len(self._known) > KNOWN_MAX:
             self._known.clear()
-        known = (words.intern("symbol", batch.symbol), constants)
+        symbol = words.intern("symbol", batch.symbol)
+        known = About(symbol, contract, constants, may_revise="kind" in batch.columns)
         self._known[key] = known
         self.head.words[Word.WORDS] = words.count
         return known
@@ -176,33 +190,20 @@ class FastTable:
         assert bitmap is not None
         flip_bits(bitmap, start, differs)
 
-    def _publish(self, symbol_code: int, lane: Lane, rows: int) -> None:
+    def _publish(self, about: About, lane: Lane, rows: int) -> None:
         """Move the counters readers look at, the rows' own first and the table's last."""
-        assert self._segment is not None
+        segment = self._segment
+        assert segment is not None
+        start = lane.rows
         lane.rows += rows
         self.next_seq += rows
-        self._segment.visible_rows[lane.block_number] = lane.rows
-        if self.table == "trades":
-            self._note_latest(symbol_code, lane, lane.rows - rows)
+        segment.visible_rows[lane.block_number] = lane.rows
+        if self.newest is not None:
+            added = (start, lane.rows)
+            self.newest.note(about.symbol, about.contract, segment, lane.block_number, added)
+            if about.may_revise and lane.block.values[self._kind_place][start : lane.rows].any():
+                self.newest.revise(about.symbol, segment, lane.block_number, added)
         self.head.words[Word.VISIBLE_SEQ] = self.next_seq - 1
-
-    def _note_latest(self, symbol_code: int, lane: Lane, start: int) -> None:
-        """Remember the newest valid trade of the symbol, by venue time and then seq."""
-        assert self._segment is not None
-        values = lane.block.values
-        times = values[self._places["ts_event"]][start : lane.rows]
-        row = len(times) - 1
-        valid = values[self._places["valid"]][start : lane.rows]
-        if not (valid[row] and times[row] == np.maximum.reduce(times)):
-            candidates = np.flatnonzero(valid)
-            if not len(candidates):
-                return
-            rest = values[self._places["ts_ns"]][start : lane.rows]
-            row = int(candidates[np.lexsort((rest[candidates], times[candidates]))[-1]])
-        newest_ns = int(times[row]) * 1000 + int(values[self._places["ts_ns"]][start + row])
-        if newest_ns >= self._newest_ns.get(symbol_code, newest_ns):
-            self._newest_ns[symbol_code] = newest_ns
-            self.head.set_latest(symbol_code, self._segment.number, lane.block_number, start + row)
 
     def _reserve(self, symbol_code: int, rows: int) -> Lane:
         """The symbol's lane, with room for `rows` in this segment; raise DiskFull."""
@@ -242,6 +243,14 @@ class FastTable:
             lane.rows = self.layout.block_rows  # every symbol takes a block of the new segment
         self.head.words[Word.LAST_SEGMENT] = fresh.number
         log.info("segment.opened", table=self.table, number=fresh.number, seq=self.next_seq)
+
+    def set_front(self, symbol: str, contract: str) -> None:
+        """Show this contract's trades alone as the last of a symbol, until told otherwise."""
+        assert self.newest is not None, self.table
+        with self.lock:
+            codes = self._words.intern("symbol", symbol), self._words.intern("contract", contract)
+            self.head.words[Word.WORDS] = self._words.count
+            self.newest.set_front(*codes)
 
     # -- committing --------------------------------------------------------------------------
 
@@ -296,10 +305,8 @@ class FastTable:
             if any(segment.number == number for segment in self._retired):
                 return False  # its last commit is still to come
             following = self._first_seq_of(number + 1)
-            for code in range(len(self._words.by_column.get("symbol", ()))):
-                place = self.head.latest(code)
-                if place is not None and place[0] == number:
-                    self.head.clear_latest(code)
+            if self.newest is not None:
+                self.newest.forget_segment(number)
             words[Word.FIRST_SEQ] = following
             words[Word.FIRST_SEGMENT] = number + 1
         self._disk.remove(self._paths.segment(self.table, number))
@@ -337,32 +344,16 @@ class FastTable:
         found = recover_segments(self._disk, self._paths, self.layout, self._words)
         self.head.forget_latest()
         for segment in found.segments:
-            if self.table == "trades":
-                self._restore_latest(segment)
+            if self.newest is not None:
+                self.newest.restore(segment)
             segment.close()
-        for symbol, newest_us in (newest_sealed_us or {}).items():
-            self._yield_latest(self._words.intern("symbol", symbol), newest_us)
+        if self.newest is not None:
+            for symbol, newest_us in (newest_sealed_us or {}).items():
+                # The lake knows whole microseconds.
+                self.newest.set_floor(self._words.intern("symbol", symbol), newest_us * 1_000)
         numbers = [segment.number for segment in found.segments]
         self.next_seq = max(found.next_seq, sealed_seq + 1)
         first_seq = found.segments[0].first_seq if numbers else None
         self.head.begin(numbers, first_seq, self.next_seq)
         self._confirmed_seq = self.next_seq - 1
         return found
-
-    def _yield_latest(self, symbol_code: int, sealed_us: int) -> None:
-        """Point nowhere where the lake, which knows whole microseconds, has a newer trade."""
-        if self._newest_ns.get(symbol_code, -1) // 1000 < sealed_us:
-            self._newest_ns[symbol_code] = sealed_us * 1000
-            self.head.clear_latest(symbol_code)
-
-    def _restore_latest(self, segment: Segment) -> None:
-        """Find each symbol's newest valid trade again, as appending had found it."""
-        self._segment = segment
-        for number in range(segment.blocks_used):
-            code = int(segment.symbols[number])
-            lane = Lane(number, segment.block(number), int(segment.visible_rows[number]), [])
-            if lane.rows:
-                self._note_latest(code, lane, 0)
-            lane.rows = self.layout.block_rows
-            self._lanes[code] = lane
-        self._segment = None

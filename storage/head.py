@@ -13,8 +13,9 @@ from enum import IntEnum
 from pathlib import Path
 
 SYMBOL_SLOTS = 32_768
-HEAD_BYTES = 4096 + 8 * SYMBOL_SLOTS
+HEAD_BYTES = 4096 + 2 * 8 * SYMBOL_SLOTS
 SLOTS_START = 512
+FRONTS_START = SLOTS_START + SYMBOL_SLOTS
 
 
 class Word(IntEnum):
@@ -76,7 +77,16 @@ class Head:
 
     def forget_latest(self) -> None:
         """Point nowhere for every symbol: what an earlier life of the writer said is void."""
-        self.words[SLOTS_START:] = memoryview(bytes(8 * SYMBOL_SLOTS)).cast("Q")
+        self.words[SLOTS_START:] = memoryview(bytes(2 * 8 * SYMBOL_SLOTS)).cast("Q")
+
+    def set_front(self, symbol_code: int, contract_code: int) -> None:
+        """Say which contract's trades count as a symbol's last."""
+        self.words[FRONTS_START + symbol_code] = contract_code + 1
+
+    def front(self, symbol_code: int) -> int | None:
+        """The code of a symbol's front contract, or None where any will do."""
+        told = self.words[FRONTS_START + symbol_code]
+        return told - 1 if told else None
 
     def latest(self, symbol_code: int) -> tuple[int, int, int] | None:
         """(segment, block, row) of a symbol's last valid trade, or None where none is hot."""

@@ -62,6 +62,18 @@ class HotReader:
             up_to_seq = self.watermarks(table).visible_seq
         return self.table(table).slices(symbol, after_seq=after_seq, up_to_seq=up_to_seq)
 
+    def front(self, symbol: str) -> str | None:
+        """A symbol's front contract, or None where any contract's trade is its latest."""
+        trades = self._trades()
+        trades.refresh()
+        code = self.words.code("symbol", symbol)
+        front = None if code is None else trades.head.front(code)
+        return None if front is None else self.words.by_column["contract"][front]
+
+    def revising(self, symbol: str, up_to_seq: int) -> list[pa.RecordBatch]:
+        """Corrections and cancels among a symbol's hot trades up to a seq."""
+        return self._trades().revising(symbol, up_to_seq)
+
     def latest(self, symbol: str) -> pa.RecordBatch | None:
         """The last valid trade as one row with plain text, or None where none is hot."""
         found = self._latest.get(symbol, 0)

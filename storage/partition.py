@@ -244,6 +244,18 @@ def read_near(
     return pa.Table.from_batches(batches, pa.schema(fields, metadata=schema.metadata))
 
 
+def read_revising(partition: Partition, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Columns of the row groups of trades that may hold a correction or cancel."""
+    with _opened(partition.path) as source:
+        at = source.schema_arrow.names.index("kind")
+        told = [
+            source.metadata.row_group(number).column(at).statistics
+            for number in range(source.num_row_groups)
+        ]
+    some = [n for n, of in enumerate(told) if not (of and of.min == of.max == "new")]
+    return read_proven(partition.path, columns=list(columns), only=some)
+
+
 def _may_hold(told: pq.Statistics | None, bounds: tuple[int, int]) -> bool:
     if told is None or not told.has_min_max:
         return True

@@ -221,7 +221,7 @@ def scanned(
         start_us=scan.start_us,
         end_us=scan.end_us,
         known_at_us=known_at_us,
-        valid_only=scan.name == "ticks",
+        standing_only=scan.name == "ticks",
     )
     # Asked after the rows were fixed: a correction that comes later is not among them.
     if scan.name == "ticks" and has_any_revision(view, scan.symbol):

@@ -6,15 +6,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from storage.standing import Revisions, standing_rows
+
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Half-open [start_us, end_us); `known_at_us` hides rows received later."""
+    """Half-open [start_us, end_us); `known_at_us` hides rows received later.
+
+    With `standing_only` only trades that stand are wanted, given what `revisions` of them are known
+    (None: none is).
+    """
 
     start_us: int | None = None
     end_us: int | None = None
     known_at_us: int | None = None
-    valid_only: bool = False
+    standing_only: bool = False
+    revisions: Revisions | None = None
 
     def holds(self, low_us: int, high_us: int) -> bool:
         """Whether every time from `low_us` to `high_us` is wanted."""
@@ -45,8 +52,10 @@ def in_range(batch: pa.RecordBatch, wanted: Range) -> pa.Array:
 
 
 def filtered(batch: pa.RecordBatch, wanted: Range, *, all_valid: bool) -> pa.RecordBatch:
-    if wanted.valid_only and not all_valid:
+    if wanted.standing_only and not all_valid:
         batch = batch.filter(batch.column("valid"))
+    if wanted.standing_only and wanted.revisions is not None:
+        batch = standing_rows(batch, wanted.revisions)
     if wanted.known_at_us is not None:
         received = batch.column("ts_recv").cast(pa.int64())
         batch = batch.filter(pc.less_equal(received, wanted.known_at_us))

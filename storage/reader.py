@@ -78,6 +78,8 @@ class MappedBlock:
         self._is_sorted = True
         self._min_max = NO_TIME
         self._valid_rows = 0
+        self._judged_rows = 0
+        self._has_revisions = False
 
     def batch(self, words: Words) -> pa.RecordBatch:
         """All rows the block has room for, as Arrow arrays over the map."""
@@ -107,6 +109,16 @@ class MappedBlock:
             int(seqs[first]),
             int(seqs[rows - 1]),
         )
+
+    def revising(self, words: Words, up_to_seq: int) -> pa.RecordBatch | None:
+        """The corrections and cancels among the rows up to a seq, None where there are none."""
+        rows = self.rows_up_to(up_to_seq)
+        kinds = self.values["kind"]
+        if rows > self._judged_rows:
+            self._has_revisions |= bool(kinds[self._judged_rows : rows].any())
+            self._judged_rows = rows
+        places = np.flatnonzero(kinds[:rows]) if self._has_revisions else ()
+        return self.batch(words).take(pa.array(places)) if len(places) else None
 
     def rows_up_to(self, seq: int) -> int:
         """Visible rows with a seq at or below `seq`."""
@@ -265,6 +277,15 @@ class FastReader:
             )
             found.append(block.cut(self._words, first, rows))
         return found
+
+    def revising(self, symbol: str, up_to_seq: int) -> list[pa.RecordBatch]:
+        """Corrections and cancels among a symbol's rows up to a seq; table trades alone has any."""
+        self.refresh()
+        with self._lock:
+            code = self._words.code("symbol", symbol)
+            blocks = self._by_symbol.get(-1 if code is None else code, ())
+            found = [block.revising(self._words, up_to_seq) for block in blocks]
+        return [rows for rows in found if rows is not None]
 
     def oldest(self) -> OldestSegment | None:
         """The oldest segment; None where it is the one being written."""

@@ -1,12 +1,9 @@
 """Bars: exact OHLCV from valid trades, kept as rollups beside them and merged with live rows.
 
 A bar knows its first and last trade by exact time and seq, so bars of one bucket made from
-different rows merge into the bar of all of them. A correction or cancel takes the place of every
-earlier row with the same (source, source_seq); a merge cannot take a trade out of a bar, so a
+different rows merge into the bar of all of them. A merge cannot take a trade out of a bar, so a
 bucket with a revised trade is computed anew from its rows.
 """
-
-from collections.abc import Collection
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +13,7 @@ from numpy.typing import NDArray
 from core.clock import US_PER_S
 from core.schema import BARS_1S, TEXT
 from storage.partition import whole
+from storage.standing import Revisions, standing
 
 WIDTHS_US = {"bars_1s": US_PER_S, "bars_1m": 60 * US_PER_S}
 TRADE_COLUMNS = (
@@ -24,8 +22,6 @@ TRADE_COLUMNS = (
 
 Ints = NDArray[np.int64]
 Values = NDArray[np.int64] | NDArray[np.float64]
-Identity = tuple[str, str, int]  # symbol, source, source_seq
-Revisions = dict[Identity, int]  # seq of the newest revision of an identity
 
 
 def bars_of(trades: pa.Table, width_us: int, revisions: Revisions | None = None) -> pa.Table:
@@ -86,50 +82,6 @@ def merge(*tables: pa.Table, width_us: int = 1) -> pa.Table:
     for name in ("volume", "count", "buy_volume", "sell_volume", "notional"):
         columns[name] = _per_run(np.add, taken(name, start), first)
     return _table(symbols, codes[opening], columns)
-
-
-def revisions_of(trades: pa.Table) -> Revisions:
-    """The corrections and cancels among trades, by what they revise."""
-    rows = trades.filter(
-        pc.and_(pc.not_equal(trades["kind"], "new"), pc.not_equal(trades["source_seq"], 0))
-    )
-    found: Revisions = {}
-    for identity, seq in zip(_identities(rows), whole(rows, "seq").tolist(), strict=True):
-        found[identity] = max(seq, found.get(identity, 0))
-    return found
-
-
-def standing(trades: pa.Table, revisions: Revisions | None = None) -> NDArray[np.bool_]:
-    """Which trades count: valid, no cancel, and not revised by a later row."""
-    keep: NDArray[np.bool_] = trades.column("valid").to_numpy().copy()
-    kinds = trades.column("kind")
-    if pc.unique(kinds).to_pylist() != ["new"]:
-        keep &= pc.not_equal(kinds, "cancel").to_numpy()
-        known = revisions_of(trades)
-        for identity, seq in (revisions or {}).items():
-            known[identity] = max(seq, known.get(identity, 0))
-    else:
-        known = revisions or {}
-    if known:
-        numbers = np.array([number for _, _, number in known], np.int64)
-        suspects = np.flatnonzero(np.isin(whole(trades, "source_seq"), numbers))
-        rows = trades.take(suspects)
-        seqs = whole(rows, "seq").tolist()
-        for i, identity, seq in zip(suspects, _identities(rows), seqs, strict=True):
-            keep[i] &= seq >= known.get(identity, 0)
-    return keep
-
-
-def identities(revisions: Collection[Identity]) -> Ints:
-    """The source numbers of revised rows."""
-    return np.unique(np.array([number for _, _, number in revisions], np.int64))
-
-
-def _identities(rows: pa.Table) -> list[Identity]:
-    symbols = rows["symbol"].to_pylist() if "symbol" in rows.column_names else [""] * len(rows)
-    return list(
-        zip(symbols, rows["source"].to_pylist(), rows["source_seq"].to_pylist(), strict=True)
-    )
 
 
 def _codes(rows: pa.Table) -> tuple[pa.Array, Ints]:

@@ -105,6 +105,10 @@ class Store:
         for table in self._tables.values():
             table.commit()
 
+    def set_front(self, symbol: str, contract: str) -> None:
+        """Make a contract the front one of a symbol: the one whose trade is the symbol's latest."""
+        self._fast("trades").set_front(symbol, contract)
+
     def owns(self, table: str) -> bool:
         """Whether this store is the writer of a table."""
         return table in self._tables

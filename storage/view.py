@@ -7,21 +7,24 @@ twice, never not at all. Nothing here is changed in place; a new moment is a new
 
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from core.schema import TABLES
 from storage.cold import ColdPart, cold_parts
 from storage.head import Watermarks
 from storage.hot import HotReader
-from storage.manifest import Manifest, Snapshot
+from storage.manifest import Manifest, Partition, Snapshot
 from storage.paths import Paths
 from storage.ranges import Range, cut, filtered, in_range
 from storage.reader import HotSlice
+from storage.standing import RevisionBook
 
 BATCH_ROWS = 16_384
 LINED_UP_MAX = 256
+FRONT_FILES_MAX = 50  # sealed files looked through for the front contract's last trade
 SORT_ORDER = [("ts_event", "ascending"), ("ts_ns", "ascending"), ("seq", "ascending")]
 
 
@@ -31,6 +34,7 @@ class View:
     def __init__(self, hot: HotReader, manifests: "Manifests") -> None:
         self.hot = hot
         self._manifests = manifests
+        self._revisions = RevisionBook()
 
     def watermarks(self, table: str) -> Watermarks:
         """Visible and durable seq of a table."""
@@ -60,11 +64,18 @@ class View:
         start_us: int | None = None,
         end_us: int | None = None,
         known_at_us: int | None = None,
-        valid_only: bool = False,
+        standing_only: bool = False,
     ) -> pa.RecordBatchReader:
-        """Rows of one symbol in time order; batches of at most 16,384 rows, text as dictionary."""
-        wanted = Range(start_us, end_us, known_at_us, valid_only and table == "trades")
-        parts = self._parts(table, symbol, wanted)
+        """Rows of one symbol in time order; batches of at most 16,384 rows, text as dictionary.
+
+        `standing_only` leaves out trades that are not valid or that a later row revises.
+        """
+        wanted = Range(start_us, end_us, known_at_us)
+        # Before any row is looked at, so that a row and what revises it are seen as of one moment.
+        visible_seq = self.hot.watermarks(table).visible_seq
+        parts = self._parts(table, symbol, wanted, visible_seq)
+        if standing_only and table == "trades":
+            wanted = self._standing(symbol, wanted, visible_seq)
         return pa.RecordBatchReader.from_batches(
             TABLES[table].schema, _in_order(parts, wanted, table)
         )
@@ -82,11 +93,14 @@ class View:
         rows = int(sum(part.rows for part in parts))
         return rows, rows * _row_bytes(table)
 
-    def _parts(self, table: str, symbol: str, wanted: Range) -> "list[ColdPart | HotPart]":
+    def _parts(
+        self, table: str, symbol: str, wanted: Range, visible_seq: int | None = None
+    ) -> "list[ColdPart | HotPart]":
         """The pieces that may hold rows of the range, each row in exactly one of them."""
         snapshot = self.snapshot(table)
         sealed_seq = snapshot.sealed_seq.get(symbol if TABLES[table].by_symbol else "", 0)
-        visible_seq = self.hot.watermarks(table).visible_seq
+        if visible_seq is None:
+            visible_seq = self.hot.watermarks(table).visible_seq
         hot_seq = self.hot.first_seq(table)
         files = snapshot.pruned(
             symbols=[symbol] if symbol and TABLES[table].by_symbol else None,
@@ -109,13 +123,40 @@ class View:
         ]
         return parts
 
-    def _latest_cold(self, symbol: str) -> pa.RecordBatch | None:
+    def _standing(self, symbol: str, wanted: Range, visible_seq: int) -> Range:
+        """The range with what revises its trades: a revision may have any time."""
         files = self.snapshot("trades").pruned(symbols=[symbol])
-        for file in sorted(files, key=lambda f: -f.max_ts_us):
-            wanted = Range(file.min_ts_us, file.max_ts_us + 1, None, valid_only=True)
-            batches = list(_in_order(self._parts("trades", symbol, wanted), wanted, "trades"))
-            if batches:
-                last = batches[-1].slice(batches[-1].num_rows - 1)
+        hot = self.hot.revising(symbol, visible_seq)
+        revisions = self._revisions.revisions(files, hot, wanted.known_at_us)
+        return replace(wanted, standing_only=True, revisions=revisions)
+
+    def _latest_cold(self, symbol: str) -> pa.RecordBatch | None:
+        """Of the front contract where it traded lately, otherwise of any."""
+        files = sorted(
+            self.snapshot("trades").pruned(symbols=[symbol]), key=lambda file: -file.max_ts_us
+        )
+        front = self.hot.front(symbol)
+        if front is not None:
+            found = self._last_of(symbol, files[:FRONT_FILES_MAX], front)
+            if found is not None:
+                return found
+        return self._last_of(symbol, files, None)
+
+    def _last_of(
+        self, symbol: str, files: list[Partition], contract: str | None
+    ) -> pa.RecordBatch | None:
+        visible_seq = self.hot.watermarks("trades").visible_seq
+        for file in files:
+            bounds = Range(file.min_ts_us, file.max_ts_us + 1)
+            wanted = self._standing(symbol, bounds, visible_seq)
+            rows = pa.Table.from_batches(
+                _in_order(self._parts("trades", symbol, wanted), wanted, "trades"),
+                TABLES["trades"].schema,
+            )
+            if contract is not None:
+                rows = rows.filter(pc.equal(rows["contract"].cast(pa.utf8()), contract))
+            if rows.num_rows:
+                last = rows.slice(rows.num_rows - 1).combine_chunks().to_batches()[0]
                 return last.cast(TABLES["trades"].plain_schema)
         return None
 

@@ -148,6 +148,9 @@ class FakeGate:
             raise FeedLost("no answer")
         return Access(self.server.url, f"QT-{self.tokens}", tuple(self.instruments))
 
+    async def fetch_instruments(self):
+        return tuple(self.instruments)
+
 
 class Feed:
     """A running feed and what tests ask of it."""

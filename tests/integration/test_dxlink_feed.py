@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,12 +13,13 @@ from core.clock import SystemClock
 from core.settings import load_settings
 from ingest.dxlink_feed import start_feed
 from ingest.dxlink_tape import StoredTape
+from ingest.rolls import Instrument
 from storage.disk import OsDisk
 from storage.paths import Paths
 from storage.store import Store, StoreOptions
 from storage.view import Views
 from tests.fakes.deadline import until
-from tests.fakes.dxlink_place import FAST, running_feed
+from tests.fakes.dxlink_place import FAST, SPY, FakeGate, lies, running_feed
 from tests.fakes.dxlink_rest import RestServer, future
 from tests.fakes.dxlink_server import DxlinkServer
 from tests.fakes.dxlink_tape import TruthTape
@@ -136,3 +138,43 @@ def test_a_connection_is_kept_where_none_can_take_over(tmp_path):
         assert len(server.live) == 1
         server.trade(100)
         feed.wait_whole()
+
+
+def test_a_roll_under_way_is_noticed_and_costs_no_print(tmp_path):
+    front, following = "/MNQZ26:XCME", "/MNQH27:XCME"
+    old, new = (Instrument("MNQ", name[1:7], name, "cme") for name in (front, following))
+    tape = TruthTape(symbols=(front, following, "SPY"))
+    periods = replace(FAST, timing=replace(FAST.timing, relist_s=0.05))
+    with DxlinkServer(tape, keepalive_s=0.2) as server:
+        gate = FakeGate(server, (old, SPY))
+        with running_feed(server, ManualClock(), tmp_path, periods=periods, gate=gate) as feed:
+            feed.wait_live()
+            server.trade(100, (front, "SPY"))
+            gate.instruments = (old, new, SPY)  # near expiry: both
+            until(lambda: feed.count("dxlink.disconnects") == 1)
+            server.trade(100)
+            feed.wait_whole()
+            server.trade(100)
+            until(lambda: feed.is_true)
+            gate.instruments = (new, SPY)
+            until(lambda: feed.count("dxlink.disconnects") == 2)
+            server.trade(100, (following, "SPY"))
+            until(lambda: not lies(feed.place, tape, (old, new, SPY)))
+            assert feed.place.gaps() == []
+
+
+def test_latest_keeps_to_the_front_contract_of_the_roll_map(settings):
+    tape = TruthTape(symbols=("/MNQZ26:XCME", "/MNQH27:XCME", "SPY"))
+    soon = datetime.fromtimestamp(CLOCK.now_ns() / 1e9 + 4 * 86_400, UTC).strftime("%Y-%m-%d")
+    with DxlinkServer(tape) as server, RestServer(server.url) as rest:
+        rest.futures = [
+            future("/MNQZ6", "/MNQZ26:XCME", "MNQ", is_front=True, expires=soon),
+            future("/MNQH7", "/MNQH27:XCME", "MNQ", is_next=True, expires="2099-03-19"),
+        ]
+        with Running(settings(rest)) as running:
+            until(lambda: server.live)
+            server.trade(50, ("/MNQZ26:XCME",))
+            server.trade(50, ("/MNQH27:XCME",))
+            until(lambda: len(running.identities("MNQ", "MNQH27")) == 50)
+            latest = running.tape._views.view().latest("MNQ")
+            assert latest["contract"].to_pylist() == ["MNQZ26"]

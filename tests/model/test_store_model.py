@@ -113,14 +113,14 @@ class TapeMachine(RuleBasedStateMachine):
     @invariant()
     def every_row_is_seen_once_in_order(self) -> None:
         for symbol in SYMBOLS:
-            seen = self._scan(symbol, valid_only=False)
+            seen = self._scan(symbol, standing_only=False)
             order = sorted(zip(self.rows[symbol], self.seqs[symbol], strict=True), key=_by_time)
             assert seen == [row for (row, _), _ in order]
 
     @invariant()
     def valid_rows_alone_are_shown_where_asked(self) -> None:
         for symbol in SYMBOLS:
-            seen = self._scan(symbol, valid_only=True)
+            seen = self._scan(symbol, standing_only=True)
             assert sorted(seen) == sorted(row for row, ok in self.rows[symbol] if ok)
 
     @invariant()
@@ -143,13 +143,13 @@ class TapeMachine(RuleBasedStateMachine):
         start_us = START_US + 60_000_000
         end_us = START_US + 90 * 60_000_000
         for symbol in SYMBOLS:
-            seen = self._scan(symbol, valid_only=False, start_us=start_us, end_us=end_us)
+            seen = self._scan(symbol, standing_only=False, start_us=start_us, end_us=end_us)
             expected = [row for row, _ in self.rows[symbol] if start_us <= row[0] < end_us]
             assert sorted(seen) == sorted(expected)
 
-    def _scan(self, symbol: str, *, valid_only: bool, **bounds: int) -> list[Row]:
+    def _scan(self, symbol: str, *, standing_only: bool, **bounds: int) -> list[Row]:
         view = self.views.view()
-        table = view.scan("trades", symbol, valid_only=valid_only, **bounds).read_all()
+        table = view.scan("trades", symbol, standing_only=standing_only, **bounds).read_all()
         table.validate(full=True)
         return list(
             zip(

@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from core.clock import US_PER_S
 from core.schema import BARS_1S, TABLES
-from storage.rollup import WIDTHS_US, bars_of, merge, standing
+from storage.rollup import WIDTHS_US, bars_of, merge
+from storage.standing import standing
 from tests.fakes.lake_rows import HOUR_14_US, Trade, bars_as_plain, batch, plain_bars, tape
 
 ROWS = st.lists(

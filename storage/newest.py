@@ -1,0 +1,196 @@
+"""Where the last standing trade of each symbol is, for readers who want it without a scan.
+
+The writer keeps the place of each contract's newest trade by venue time and then seq, and shows
+that of the front contract where one is known; otherwise that of any. A correction or cancel of that
+very trade sends the writer back to look for the one before it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.schema import KINDS
+from storage.head import Head
+from storage.layout import Layout
+from storage.segment import Block, Segment
+
+CANCEL = KINDS.index("cancel")
+Mask = NDArray[np.bool_]
+
+
+class Spot(NamedTuple):
+    """A row of a hot segment, when it happened, and what its source calls it."""
+
+    ts_ns: int
+    segment: int
+    block: int
+    row: int
+    identity: tuple[int, int]  # source code, source_seq
+
+
+class Newest:
+    """The spots of one table's writer; used under the appender's lock."""
+
+    def __init__(self, head: Head, layout: Layout) -> None:
+        self._head = head
+        self._places = {column.name: i for i, column in enumerate(layout.columns)}
+        self._spots: dict[int, dict[int, Spot]] = {}  # by symbol and contract
+        self._fronts: dict[int, int] = {}
+        self._floors_ns: dict[int, int] = {}  # a trade this new is known to be elsewhere
+
+    def set_front(self, symbol: int, contract: int) -> None:
+        """Show this contract's trades alone as a symbol's last."""
+        self._fronts[symbol] = contract
+        self._head.set_front(symbol, contract)
+        self._show(symbol)
+
+    def set_floor(self, symbol: int, ts_ns: int) -> None:
+        """Point nowhere while nothing as new as this is hot."""
+        self._floors_ns[symbol] = ts_ns
+        self._show(symbol)
+
+    def note(
+        self, symbol: int, contract: int, segment: Segment, number: int, rows: tuple[int, int]
+    ) -> None:
+        """Rows [start, end) of a block were appended, all of one contract."""
+        start, end = rows
+        block = segment.block(number)
+        times = self._column(block, "ts_event")[start:end]
+        valid = self._column(block, "valid")[start:end]
+        row = end - start - 1
+        if not (valid[row] and times[row] == np.maximum.reduce(times)):
+            found = self._newest_of(block, start, valid != 0)
+            if found is None:
+                return
+            row = found - start
+        self._offer(symbol, contract, self._spot(segment, number, start + row))
+
+    def revise(self, symbol: int, segment: Segment, number: int, rows: tuple[int, int]) -> None:
+        """Corrections or cancels are among rows just noted: a last trade may no longer stand."""
+        start, end = rows
+        block = segment.block(number)
+        is_revision = self._column(block, "kind")[start:end] != 0
+        told = set(self._identities(block, start + np.flatnonzero(is_revision)))
+        spots = self._spots.get(symbol, {})
+        for contract, spot in list(spots.items()):
+            is_itself = spot[1:3] == (segment.number, number) and start <= spot.row < end
+            if spot.identity in told and not is_itself:
+                del spots[contract]
+                self._look_back(symbol, contract, segment)
+        self._show(symbol)
+
+    def restore(self, segment: Segment) -> None:
+        """Find the spots of a segment read back, oldest segment first."""
+        for number in range(segment.blocks_used):
+            symbol, count = int(segment.symbols[number]), int(segment.visible_rows[number])
+            block = segment.block(number)
+            contracts = self._column(block, "contract")[:count]
+            valid = self._column(block, "valid")[:count] != 0
+            for contract in np.unique(contracts).tolist():
+                row = self._newest_of(block, 0, valid & (contracts == contract))
+                if row is not None:
+                    self._offer(symbol, contract, self._spot(segment, number, row))
+            if self._column(block, "kind")[:count].any():
+                self._restore_revised(symbol, segment, number, count)
+
+    def forget_segment(self, number: int) -> None:
+        """The rows of a segment are no longer hot."""
+        for symbol, spots in self._spots.items():
+            for contract in [c for c, spot in spots.items() if spot.segment == number]:
+                del spots[contract]
+            self._show(symbol)
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _offer(self, symbol: int, contract: int, spot: Spot) -> None:
+        spots = self._spots.setdefault(symbol, {})
+        present = spots.get(contract)
+        if present is None or spot.ts_ns >= present.ts_ns:
+            spots[contract] = spot
+            if self._fronts.get(symbol, contract) == contract:
+                self._show(symbol)
+
+    def _show(self, symbol: int) -> None:
+        spots = self._spots.get(symbol, {})
+        front = self._fronts.get(symbol)
+        shown = spots.get(front) if front is not None else max(spots.values(), default=None)
+        if shown is None or shown.ts_ns < self._floors_ns.get(symbol, shown.ts_ns):
+            self._head.clear_latest(symbol)
+        else:
+            self._head.set_latest(symbol, shown.segment, shown.block, shown.row)
+
+    def _look_back(self, symbol: int, contract: int, segment: Segment) -> None:
+        """Find a contract's newest standing trade in the segment being filled; none further back.
+
+        Where there is none, readers find it in the lake or wait for the next trade.
+        """
+        revised: set[tuple[int, int]] = set()
+        found: list[Spot] = []
+        for number in reversed(range(segment.blocks_used)):
+            if int(segment.symbols[number]) != symbol:
+                continue
+            block, count = segment.block(number), int(segment.visible_rows[number])
+            stands = self._column(block, "valid")[:count] != 0
+            stands &= self._column(block, "contract")[:count] == contract
+            kinds = self._column(block, "kind")[:count]
+            stands &= kinds != CANCEL
+            if revised or kinds.any():
+                self._strike(block, stands, kinds, revised)
+            row = self._newest_of(block, 0, stands)
+            if row is not None:
+                found.append(self._spot(segment, number, row))
+        if found:
+            self._offer(symbol, contract, max(found))
+
+    def _strike(
+        self,
+        block: Block,
+        stands: Mask,
+        kinds: NDArray[np.generic],
+        revised: set[tuple[int, int]],
+    ) -> None:
+        """Take out rows that later ones revise; `revised` learns those of this block."""
+        names = self._identities(block, np.arange(len(kinds)))
+        for row in range(len(kinds) - 1, -1, -1):
+            if names[row] in revised:
+                stands[row] = False
+            if kinds[row] != 0 and names[row][1] != 0:
+                revised.add(names[row])
+
+    def _restore_revised(self, symbol: int, segment: Segment, number: int, count: int) -> None:
+        """As `revise`, but the rows that revise are anywhere in the block."""
+        block = segment.block(number)
+        places = np.flatnonzero(self._column(block, "kind")[:count])
+        last = dict(zip(self._identities(block, places), places.tolist(), strict=True))
+        spots = self._spots.get(symbol, {})
+        for contract, spot in list(spots.items()):
+            row = last.get(spot.identity)
+            is_later = row is not None and (spot[1:3] != (segment.number, number) or row > spot.row)
+            if is_later:
+                del spots[contract]
+                self._look_back(symbol, contract, segment)
+        self._show(symbol)
+
+    def _spot(self, segment: Segment, number: int, row: int) -> Spot:
+        block = segment.block(number)
+        us = int(self._column(block, "ts_event")[row])
+        ts_ns = us * 1_000 + int(self._column(block, "ts_ns")[row])
+        source = int(self._column(block, "source")[row])
+        identity = (source, int(self._column(block, "source_seq")[row]))
+        return Spot(ts_ns, segment.number, number, row, identity)
+
+    def _newest_of(self, block: Block, start: int, candidates: Mask) -> int | None:
+        rows = np.flatnonzero(candidates) + start
+        if not len(rows):
+            return None
+        times = self._column(block, "ts_event")[rows]
+        rest = self._column(block, "ts_ns")[rows]
+        return int(rows[np.lexsort((rest, times))[-1]])
+
+    def _identities(self, block: Block, rows: NDArray[np.intp]) -> list[tuple[int, int]]:
+        sources = self._column(block, "source")[rows].tolist()
+        return list(zip(sources, self._column(block, "source_seq")[rows].tolist(), strict=True))
+
+    def _column(self, block: Block, name: str) -> NDArray[np.generic]:
+        return block.values[self._places[name]]
