@@ -168,7 +168,7 @@ def _add_care(commands: Any) -> None:
 
 def _add_child(commands: Any) -> None:
     child = commands.add_parser("_child")
-    child.add_argument("process", choices=("ingest", "flight", "web"))
+    child.add_argument("process", choices=("ingest", "mirror", "follow", "flight", "web"))
     child.add_argument("--demo-rate", type=int)
     child.add_argument("--demo-seed", type=int)
     child.set_defaults(run=run_process, verbose=False)
@@ -218,6 +218,8 @@ def run_up(settings: Settings, arguments: argparse.Namespace) -> int:
         _child(settings, "flight", []),
         _child(settings, "web", []),
     ]
+    if settings.text("REDIS_URL"):
+        children.insert(1, _child(settings, "mirror", []))
     try:
         facts = {child.spec.name: child.start() for child in children if not stopping.is_set()}
         if not stopping.is_set():
@@ -275,6 +277,10 @@ def _live(
             if arguments.demo_rate is not None:
                 demo = DemoOptions(arguments.demo_rate, arguments.demo_seed)
             run(settings, clock=clock, demo=demo, ready=ready, stopping=stopping)
+        case "mirror":
+            from storage.bus_main import run_mirror
+
+            run_mirror(settings, clock=clock, ready=ready, stopping=stopping)
         case "flight":
             from flight_server.main import run as run_flight
 

@@ -12,6 +12,10 @@ PipelineError                 has .code (stable, snake_case), .retry and .hint
 │   ├── DiskFull              stop accepting, keep serving
 │   ├── StoreBusy             another process holds the writer's lock
 │   └── PartitionCorrupt      a sealed file does not match its digest
+├── BusError                  Redis; the tape itself is not touched
+│   ├── BusLost               tried again with backoff
+│   ├── BusFull               out of memory; tried again
+│   └── BusRefused            operator: password, rights, another tape's keys
 ├── QueryError
 │   ├── BadTicket  BadSql  UnknownInstrument  OutsideRetention  GapInRange
 │   ├── TooMuch  TooSlow      limits
@@ -105,6 +109,32 @@ class PartitionCorrupt(StoreError):
     """A sealed file does not match the digest it was sealed with."""
 
     code = "partition_corrupt"
+
+
+class BusError(PipelineError):
+    """Redis does not take what is shared; the tape itself is not touched."""
+
+    code = "bus_error"
+
+
+class BusLost(BusError):
+    """Redis does not answer; worth trying again."""
+
+    code = "bus_lost"
+    retry = True
+
+
+class BusFull(BusError):
+    """Redis has no memory left and may not evict; worth trying again."""
+
+    code = "bus_full"
+    retry = True
+
+
+class BusRefused(BusError):
+    """Redis does not let us, or holds what is not ours; an operator must act."""
+
+    code = "bus_refused"
 
 
 class QueryError(PipelineError):

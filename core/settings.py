@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
@@ -61,6 +62,13 @@ def _size_bytes(value: str) -> int:
     return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
+def redis_url(value: str) -> str:
+    """An address of Redis as text; raise ValueError, without the password, where it is none."""
+    if value and urlsplit(value).scheme not in REDIS_SCHEMES:
+        raise ValueError("expected redis://HOST:PORT, rediss://HOST:PORT (TLS) or unix://PATH")
+    return value
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("TASTYTRADE_CLIENT_SECRET", "", _text, "OAuth client secret of your tastytrade app"),
     Setting("TASTYTRADE_REFRESH_TOKEN", "", _text, "OAuth refresh token of your tastytrade login"),
@@ -78,7 +86,7 @@ SETTINGS: tuple[Setting, ...] = (
         _words,
         "hosts a history file may be fetched from",
     ),
-    Setting("REDIS_URL", "", _text, "share the hot hour on this Redis; empty turns it off"),
+    Setting("REDIS_URL", "", redis_url, "share the hot hour on this Redis; empty turns it off"),
     Setting("DATA_DIR", "data", Path, "where the tape is kept (a local disk, not /mnt/c)"),
     Setting("LAKE_URL", "", _text, "where sealed Parquet goes; empty: DATA_DIR/lake"),
     Setting("HOT_MINUTES", "60", _whole(1, 24 * 60), "minutes kept in memory after sealing"),
@@ -96,6 +104,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("CLUSTER_URL", "", _text, "Spark Connect address for queries beyond one machine"),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
+REDIS_SCHEMES = ("redis", "rediss", "unix")
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from core.clock import NS_PER_S, Clock
+from storage.follow import rows_between
 from storage.view import Views
 
 POLL_S_MIN: Final = 0.000_5
@@ -57,19 +57,10 @@ def live_batches(
 
 def _rows(views: Views, follow: Follow, after_seq: int, up_to_seq: int) -> Iterator[pa.RecordBatch]:
     """Rows with after_seq < seq <= up_to_seq, one symbol after the other."""
-    hot, table = views.hot, follow.table
     for symbol in follow.symbols:
-        slices = hot.slices(table, symbol, after_seq=after_seq, up_to_seq=up_to_seq)
-        # Asked after the slices were taken: what was let go before that is not among them.
-        if hot.first_seq(table) <= after_seq + 1:
-            yield from (part.batch for part in slices)
-            continue
-        for batch in views.view().scan(table, symbol):
-            seqs = batch.column("seq")
-            wanted = pc.and_(pc.greater(seqs, after_seq), pc.less_equal(seqs, up_to_seq))
-            rows = batch.filter(wanted)
-            if rows.num_rows:
-                yield rows
+        yield from rows_between(
+            views, follow.table, symbol, after_seq=after_seq, up_to_seq=up_to_seq
+        )
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

@@ -26,6 +26,16 @@ class Paths:
         return self.root / "keys.json"
 
     @property
+    def tape_id(self) -> Path:
+        """What tells this tape from others, once it was shared."""
+        return self.root / "tape.id"
+
+    @property
+    def copy_of(self) -> Path:
+        """The id of the tape this folder is a copy of; only a follower has it."""
+        return self.root / "copy.of"
+
+    @property
     def run(self) -> Path:
         """Sockets and status files of the running processes; may be deleted when stopped."""
         return self.root / "run"

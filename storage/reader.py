@@ -267,16 +267,19 @@ class FastReader:
     def _slices(self, symbol: str, after_seq: int, up_to_seq: int) -> list[HotSlice]:
         found = []
         code = self._words.code("symbol", symbol)
-        for block in self._by_symbol.get(-1 if code is None else code, ()):
+        # From the newest block back: who follows wants the last rows of an hour of blocks.
+        for block in reversed(self._by_symbol.get(-1 if code is None else code, ())):
             rows = block.rows_up_to(up_to_seq)
-            if rows == 0 or int(block.values["seq"][rows - 1]) <= after_seq:
+            if rows == 0:
                 continue
             seqs = block.values["seq"][:rows]
+            if int(seqs[-1]) <= after_seq:
+                break
             first = (
                 0 if int(seqs[0]) > after_seq else int(np.searchsorted(seqs, after_seq, "right"))
             )
             found.append(block.cut(self._words, first, rows))
-        return found
+        return found[::-1]
 
     def revising(self, symbol: str, up_to_seq: int) -> list[pa.RecordBatch]:
         """Corrections and cancels among a symbol's rows up to a seq; table trades alone has any."""

@@ -21,5 +21,5 @@ def trades(symbol: str, count: int, first: int = 0, **columns: object) -> TickBa
         "ask": 100.25 + (numbers % 40) * 0.25,
         "source_seq": numbers,
     }
-    given.update(columns)
+    given.update({name: np.asarray(column) for name, column in columns.items()})
     return TickBatch("trades", symbol, f"{symbol}Z5", "test", given)

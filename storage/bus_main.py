@@ -1,0 +1,79 @@
+"""The mirror's process: it needs nothing but the data folder, and nothing needs it."""
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from core.board import Board
+from core.clock import Clock
+from core.errors import SettingsError
+from core.settings import Settings
+from storage.bus import Bus
+from storage.bus_mirror import Mirror
+from storage.disk import Disk, OsDisk
+from storage.paths import Paths
+from storage.view import Views
+
+BOARD_S: Final = 0.5
+
+
+def run_mirror(
+    settings: Settings,
+    *,
+    clock: Clock,
+    ready: Callable[[Mapping[str, object]], None],
+    stopping: threading.Event,
+) -> None:
+    """Share the tape on REDIS_URL until told to stop; the writer must have made its tables.
+
+    It is ready at once: whether Redis answers is a state on the board.
+    """
+    paths = Paths(settings.data_dir)
+    bus = open_bus(settings.text("REDIS_URL"), "tickflight-mirror")
+    board = Board("mirror", clock)
+    views = Views(paths, settings.lake_url)
+    mirror = Mirror(
+        views, bus, tape_id(paths, OsDisk()), settings.number("HOT_MINUTES"), clock, board
+    )
+    showing = threading.Thread(
+        target=keep_fresh, args=(board, paths, mirror.show, stopping), name="board"
+    )
+    showing.start()
+    try:
+        ready({})
+        mirror.run(stopping)
+    finally:
+        stopping.set()
+        showing.join()
+
+
+def open_bus(url: str, name: str) -> Bus:
+    """A connection that is not open yet; raise SettingsError where the address cannot be."""
+    try:
+        return Bus(url, name)
+    except ValueError as error:
+        raise SettingsError(
+            f"REDIS_URL: {error}", hint="expected redis://USER:PASSWORD@HOST:PORT/DATABASE"
+        ) from None
+
+
+def tape_id(paths: Paths, disk: Disk) -> str:
+    """The data folder's id; made where it has none."""
+    if not paths.tape_id.exists():
+        disk.write_whole(paths.tape_id, uuid.uuid4().hex.encode())
+    return disk.read(paths.tape_id).decode()
+
+
+def keep_fresh(
+    board: Board, paths: Paths, show: Callable[[], None], stopping: threading.Event
+) -> None:
+    """Publish a board until it is time to stop, then take it away."""
+    path = paths.status(board.process)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    while True:
+        show()
+        board.publish(path)
+        if stopping.wait(BOARD_S):
+            board.withdraw(path)
+            return

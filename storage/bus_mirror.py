@@ -1,0 +1,215 @@
+"""The mirror: shares the durable rows of the hot hour on Redis, for other programs.
+
+It follows the tape through mapped segments like any reader, so the writer knows nothing of it and
+never waits. A row is shared once a power cut can no longer take it. Nothing is buffered: what Redis
+has not taken yet stays in the segments, and where Redis was away for longer than the hot hour, the
+streams go on at the hour's start.
+"""
+
+import threading
+from collections import deque
+from dataclasses import replace
+from typing import Final
+
+from core.board import Board
+from core.clock import MINUTE_NS, NS_PER_MS, NS_PER_S, NS_PER_US, Clock
+from core.errors import BusError, BusLost, BusRefused
+from core.log import Log
+from storage.bus import Bus
+from storage.bus_keys import MIRRORED, TAPE, Marks, TapeState, entry_id, stream_key, tape_fields
+from storage.bus_patience import Patience
+from storage.bus_round import NewestBook, Round, gather, symbols_of
+from storage.floor import first_needed
+from storage.head import Word
+from storage.view import Views
+
+log = Log("mirror")
+LOOK_S: Final = 0.004
+STAMP_S: Final = 1.0
+TRIM_S: Final = 5.0
+ROUND_ROWS_MIN: Final = 256
+ROUND_ROWS_MAX: Final = 32_768
+LAGS_KEPT: Final = 2_000
+
+
+class Mirror:
+    """Follows the tape until told to stop; `run` does not raise for what Redis does.
+
+    `tape_id` tells this tape from others; rows of the last `hot_minutes` are kept on Redis.
+    """
+
+    def __init__(
+        self, views: Views, bus: Bus, tape_id: str, hot_minutes: int, clock: Clock, board: Board
+    ) -> None:
+        self._views = views
+        self._bus = bus
+        self._tape_id = tape_id
+        self._hot_minutes = hot_minutes
+        self._clock = clock
+        self._board = board
+        self._round = 0
+        self._marks: dict[str, Marks] = {}
+        self._tops: dict[bytes, int] = {}  # what each stream held when it was taken up
+        self._newest = NewestBook()
+        self._rows_max = ROUND_ROWS_MAX
+        self._behind_since_ns: int | None = None
+        self._lags_ms: deque[float] = deque([0.0], maxlen=LAGS_KEPT)
+        self._stamped_ns = 0
+        self._trimmed_ns = 0
+        self._is_linked = False
+
+    def run(self, stopping: threading.Event) -> None:
+        """Take up what Redis has and follow from there; begin again after every fault."""
+        patience = Patience(log, self._board, "redis")
+        while not stopping.is_set():
+            try:
+                self._bus.open()
+                self._take_up()
+                patience.succeeded()
+                self._is_linked = True
+                while not stopping.is_set() and self._step():
+                    pass
+            except BusError as error:
+                self._is_linked = False
+                if isinstance(error, BusLost):
+                    # A slow link may need smaller rounds to be through in time.
+                    self._rows_max = max(self._rows_max // 2, ROUND_ROWS_MIN)
+                patience.failed(error, stopping)
+        self._bus.close()
+
+    def show(self) -> None:
+        """Bring the board up to date; for another thread, since this one may have to wait."""
+        hot = self._views.hot
+        marks = dict(self._marks)
+        behind = sum(hot.watermarks(t).durable_seq - m.last_seq for t, m in marks.items())
+        lags_ms = sorted(self._lags_ms.copy())
+        lag_ms, since_ns = self._lags_ms[-1], self._behind_since_ns
+        if since_ns is not None:
+            lag_ms = (self._clock.monotonic_ns() - since_ns) / NS_PER_MS
+        self._board.gauge("behind_rows", float(behind))
+        self._board.gauge("lag_ms", lag_ms)
+        self._board.gauge("lag_ms_p99", lags_ms[len(lags_ms) * 99 // 100])
+        if self._is_linked:
+            self._board.state("redis", "ok", f"{behind:,} rows behind", limit_s=5)
+
+    # -- taking up -----------------------------------------------------------------------------
+
+    def _take_up(self) -> None:
+        """Find out what Redis has; raise BusRefused where it is not of this tape."""
+        state = self._bus.tape()
+        if state is not None and state.id != self._tape_id:
+            raise BusRefused(
+                f"Redis at {self._bus.place} carries the tape of another data folder",
+                hint="use another database, as in redis://HOST:6379/1, or delete its tickflight:* "
+                "keys",
+            )
+        self._round = state.round if state else 0
+        known = state.tables if state else {}
+        self._tops.clear()
+        self._marks = {table: self._resumed(table, known.get(table)) for table in MIRRORED}
+        self._newest = NewestBook.of(self._views.hot)
+        self._trimmed_ns = self._stamped_ns = 0
+        log.info("mirror.took_up", place=self._bus.place, round=self._round)
+
+    def _resumed(self, table: str, marks: Marks | None) -> Marks:
+        """Where to go on: after what Redis has, or at the hot hour's start."""
+        hot = self._views.hot
+        durable_seq = hot.watermarks(table).durable_seq
+        if marks is not None and marks.last_seq > durable_seq:
+            raise BusRefused(
+                f"Redis has {table} to seq {marks.last_seq}, the tape ends at {durable_seq}",
+                hint="the data folder seems to be an older copy; delete the tickflight:* keys on "
+                "Redis, and they are filled again from the tape",
+            )
+        floor = self._floor(table, marks)
+        named = marks.symbols if marks else ()
+        symbols = sorted({*named, *symbols_of(hot, table)})
+        keys = [stream_key(table, symbol) for symbol in symbols]
+        tops = {key: top for key in keys if (top := self._bus.top(key)) is not None}
+        self._tops |= tops
+        is_whole = all(stream_key(table, symbol) in tops for symbol in named)
+        if marks is not None and is_whole and marks.last_seq >= floor - 1:
+            return marks
+        there = tuple(symbol for symbol in symbols if stream_key(table, symbol) in tops)
+        version = hot.table(table).head.words[Word.LAKE_VERSION]
+        return Marks(floor, floor - 1, version, there)
+
+    def _floor(self, table: str, marks: Marks | None) -> int:
+        """The first seq to keep on Redis; it never goes back."""
+        cutoff_us = (self._clock.now_ns() - self._hot_minutes * MINUTE_NS) // NS_PER_US
+        after_seq = marks.first_seq - 1 if marks else 0
+        return first_needed(self._views.view(), table, cutoff_us=cutoff_us, after_seq=after_seq)
+
+    # -- following -----------------------------------------------------------------------------
+
+    def _step(self) -> bool:
+        """One look at the tape; False where Redis has to be taken up again."""
+        looked_ns = self._clock.monotonic_ns()
+        if looked_ns - self._trimmed_ns > TRIM_S * NS_PER_S:
+            self._trimmed_ns = looked_ns
+            if not self._has_all_streams() or not self._trim():
+                return False
+        news = gather(self._views.hot, self._marks, self._tops, self._newest, self._rows_max)
+        if news is None:
+            return False  # rows left memory before Redis took them
+        if news.marks:
+            if self._behind_since_ns is None:
+                # Durable since the last look, at the earliest.
+                self._behind_since_ns = looked_ns - int(LOOK_S * NS_PER_S)
+            if not self._send(news):
+                return False
+            if not news.is_last:
+                return True
+            lag_ns = self._clock.monotonic_ns() - self._behind_since_ns
+            self._lags_ms.append(lag_ns / NS_PER_MS)
+            self._behind_since_ns = None
+        elif looked_ns - self._stamped_ns > STAMP_S * NS_PER_S and not self._send(news):
+            return False
+        self._clock.sleep_s(LOOK_S)
+        return True
+
+    def _send(self, news: Round) -> bool:
+        """Hand a round to Redis; False where somebody or something else changed what it has."""
+        said = self._newest.unsaid() if news.is_last else []
+        if not self._transact([*news.adds, *said, *news.lives], news.marks):
+            return False
+        if news.is_last:
+            self._newest.said()
+        self._rows_max = min(self._rows_max * 2, ROUND_ROWS_MAX)
+        self._board.count("rows", news.rows)
+        self._board.count("entries", len(news.adds))
+        self._board.count("live_rows_skipped", news.lives_skipped)
+        return True
+
+    def _transact(self, commands: list[list[bytes]], marks: dict[str, Marks]) -> bool:
+        state = TapeState(self._tape_id, self._round + 1, self._clock.now_ns(), marks)
+        told = [b"HSET", TAPE, *tape_fields(state)]
+        if not self._bus.transact(self._round, [*commands, told]):
+            log.warning("mirror.overtaken", round=self._round)
+            return False
+        self._round += 1
+        self._marks |= marks
+        self._stamped_ns = self._clock.monotonic_ns()
+        return True
+
+    # -- trimming ------------------------------------------------------------------------------
+
+    def _has_all_streams(self) -> bool:
+        """Whether no stream was deleted or evicted behind our back."""
+        keys = [key for table, marks in self._marks.items() for key in marks.streams(table)]
+        return not keys or bool(self._bus.call(b"EXISTS", *keys) == len(keys))
+
+    def _trim(self) -> bool:
+        """Let go of what is older than the hot hour and sealed; False as in `_send`."""
+        moved: dict[str, Marks] = {}
+        for table, marks in self._marks.items():
+            floor = min(self._floor(table, marks), marks.last_seq + 1)
+            if floor > marks.first_seq:
+                moved[table] = replace(marks, first_seq=floor)
+        # XTRIM comes first: Redis runs it even where it is out of memory, and then the rest too.
+        commands = [
+            [b"XTRIM", key, b"MINID", entry_id(marks.first_seq)]
+            for table, marks in moved.items()
+            for key in marks.streams(table)
+        ]
+        return not moved or self._transact(commands, moved)

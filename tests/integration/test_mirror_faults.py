@@ -1,0 +1,139 @@
+"""A Redis that dies, hangs, is full, is slow or does not let us in: the tape goes on."""
+
+import logging
+
+import pytest
+import trustme
+
+from tests.fakes.deadline import until
+from tests.fakes.redis_server import running_redis
+from tests.fakes.shared_tape import check_dense, marks_of, shared_tape
+from tests.fakes.slow_link import slow_link
+
+
+@pytest.fixture
+def server(tmp_path):
+    with running_redis(tmp_path / "redis", "--appendonly", "yes") as server:
+        yield server
+
+
+@pytest.fixture
+def tape(tmp_path, server):
+    with shared_tape(tmp_path / "data", server.url) as tape:
+        yield tape
+
+
+def test_a_killed_redis_is_taken_up_where_it_was_or_filled_again(tape, server):
+    with tape.mirroring(), server.client() as client:
+        tape.trade(3_000)
+        tape.wait_mirrored(client)
+        for _ in range(2):
+            server.kill()
+            tape.trade(500, "NQ")
+            until(lambda: tape.part()["state"] == "degraded")
+            server.start()
+            tape.wait_mirrored(client)
+        assert len(check_dense(client)) == 4_000
+        until(lambda: tape.part()["state"] == "ok")
+
+
+def test_a_redis_without_a_disk_is_filled_again_after_a_restart(tmp_path):
+    with (
+        running_redis(tmp_path / "bare") as server,
+        shared_tape(tmp_path / "data", server.url) as tape,
+        server.client() as client,
+        tape.mirroring(),
+    ):
+        tape.trade(700)
+        tape.wait_mirrored(client)
+        server.restart()
+        tape.trade(300)
+        tape.wait_mirrored(client)
+        assert len(check_dense(client)) == 1_000
+
+
+def test_a_hanging_redis_stops_nothing_and_doubles_nothing(tape, server):
+    with tape.mirroring() as mirror, server.client() as client:
+        tape.trade(100)
+        tape.wait_mirrored(client)
+        server.pause()
+        tape.trade(400)
+        tape.store.commit()
+        until(lambda: tape.part()["state"] == "degraded")
+        assert tape.durable_seq == 500
+        mirror.show()
+        assert tape.board.snapshot()["gauges"]["behind_rows"] == 400
+        assert tape.board.snapshot()["gauges"]["lag_ms"] > 1_000
+        server.resume()
+        tape.wait_mirrored(client)
+        tape.trade(50)
+        tape.wait_mirrored(client)
+        assert len(check_dense(client)) == 550
+
+
+def test_a_full_redis_is_said_and_goes_on_once_it_has_room(tape, server):
+    with tape.mirroring(), server.client() as client:
+        tape.trade(100)
+        tape.wait_mirrored(client)
+        client.config_set("maxmemory", "1mb")
+        tape.trade(2_000)
+        tape.store.commit()
+        until(lambda: "out of memory" in tape.part()["detail"])
+        assert tape.part()["state"] == "degraded"
+        assert marks_of(client, "trades")["last_seq"] == 100
+        client.config_set("maxmemory", "0")
+        tape.wait_mirrored(client)
+        assert len(check_dense(client)) == 2_100
+
+
+def test_a_slow_link_gets_smaller_rounds_until_they_are_through(tape, server):
+    tape.trade(60_000)
+    with slow_link(server.port, bytes_per_s=1_500_000) as port, server.client() as client:
+        with tape.mirroring(f"redis://127.0.0.1:{port}/0"):
+            tape.wait_mirrored(client, seconds=40)
+        assert len(check_dense(client)) == 60_000
+
+
+def test_a_wrong_password_is_said_once_and_without_the_password(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    with (
+        running_redis(
+            tmp_path / "redis", "--requirepass", "open sesame", user=":open%20sesame@"
+        ) as server,
+        shared_tape(tmp_path / "data", server.url) as tape,
+    ):
+        tape.trade(5)
+        for wrong in (":hush-hush@", ""):
+            with tape.mirroring(server.url.replace(":open%20sesame@", wrong)):
+                until(lambda: tape.part().get("state") == "down")
+                assert "REDIS_URL" in tape.part()["detail"]
+            with tape.mirroring():
+                until(lambda: tape.part()["state"] == "ok")
+    errors = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(errors) == 2  # one for each of the two
+    assert "does not let us in" in caplog.text
+    assert "hush-hush" not in caplog.text
+
+
+def test_tls_works_with_its_authority_and_is_refused_without(tmp_path):
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    ca, key, chain = tmp_path / "ca.pem", tmp_path / "key.pem", tmp_path / "chain.pem"
+    authority.cert_pem.write_to_path(ca)
+    certificate.private_key_pem.write_to_path(key)
+    certificate.cert_chain_pems[0].write_to_path(chain)
+    options = ("--tls-cert-file", str(chain), "--tls-key-file", str(key))
+    options += ("--tls-ca-cert-file", str(ca), "--tls-auth-clients", "no")
+    address = {"scheme": "rediss", "query": f"?ssl_ca_certs={ca}"}
+    with (
+        running_redis(tmp_path / "redis", *options, **address) as server,
+        shared_tape(tmp_path / "data", server.url) as tape,
+        server.client() as client,
+    ):
+        tape.trade(20)
+        with tape.mirroring():
+            tape.wait_mirrored(client)
+        with tape.mirroring(server.url.split("?", maxsplit=1)[0]):
+            until(lambda: tape.part()["state"] == "down")
+        assert "cannot be trusted" in tape.part()["detail"]
+        assert len(check_dense(client)) == 20
