@@ -161,7 +161,8 @@ class Continuity:
         line = self._lines.get(streamer_symbol)
         if line is None:
             return False
-        data = prints.take((prints.flags & REMOVE) == 0)
+        is_mark = (prints.flags & REMOVE) != 0
+        data = prints.take(~is_mark) if is_mark.any() else prints
         if channel == HISTORY and line.snapshot is not None:
             self._watch(line, line.snapshot, prints, data)
         if len(data):
@@ -309,6 +310,8 @@ class Continuity:
 
     def _listen(self, line: Line, now_ns: int) -> None:
         """A line silent for too long in an open market is suspect; history tells."""
+        if now_ns - line.heard_ns <= self._patience.silent_rth_s * NS_PER_S:
+            return
         session = session_at(self._clock.now_ns(), line.instrument.market)
         if session == "closed":
             line.heard_ns = now_ns

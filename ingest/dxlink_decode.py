@@ -5,13 +5,12 @@ is a value with its reason; nothing is guessed. Frames of one layout that came t
 together, for slicing many rows costs hardly more than slicing one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from ingest.dxlink_wire import FIELDS, Event, Message
@@ -21,8 +20,7 @@ SYMBOL_FIELD = "eventSymbol"
 _EVENTS = frozenset(FIELDS)
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """Bytes as they came, and when (wall nanoseconds)."""
 
     ts_recv_ns: int
@@ -50,19 +48,26 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ts_recv_ns)
 
-    def by_symbol(self) -> Iterator[tuple[str, "Rows"]]:
-        """The rows of each symbol, their order kept."""
-        coded = pa.array(self.values[SYMBOL_FIELD], pa.utf8()).dictionary_encode()
-        names: list[str] = coded.dictionary.to_pylist()
-        if len(names) == 1:
-            yield names[0], self
-            return
-        codes = coded.indices.to_numpy()
-        for code, name in enumerate(names):
-            rows = np.flatnonzero(codes == code)
-            places = rows.tolist()
-            picked = {key: [column[p] for p in places] for key, column in self.values.items()}
-            yield name, Rows(self.channel, self.event, picked, self.ts_recv_ns[rows])
+    def grouped(self, keep: NDArray[np.bool_] | None = None) -> "Grouping":
+        """The rows lined up by symbol, each symbol's as they came; only those a mask keeps."""
+        names = self.values[SYMBOL_FIELD]
+        codes_of = {name: code for code, name in enumerate(dict.fromkeys(names))}
+        if len(codes_of) == 1 and keep is None:
+            return Grouping(None, [(names[0], slice(0, len(names)))])
+        codes = np.fromiter(map(codes_of.__getitem__, names), np.int64, len(names))
+        order = np.argsort(codes, kind="stable")
+        if keep is not None:
+            order = order[keep[order]]
+        ends = np.searchsorted(codes[order], np.arange(len(codes_of)), "right").tolist()
+        spans = zip(codes_of, map(slice, [0, *ends], ends), strict=False)
+        return Grouping(order, [span for span in spans if span[1].start < span[1].stop])
+
+
+class Grouping(NamedTuple):
+    """`order` lines rows up (None: they are); `spans` says where each symbol's then are."""
+
+    order: NDArray[np.intp] | None
+    spans: list[tuple[str, slice]]
 
 
 @dataclass(slots=True)

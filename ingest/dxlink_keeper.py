@@ -6,8 +6,8 @@ contracts suspect, rows that find the disk full wait until there is room.
 
 import threading
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from core.batch import Rejected, TickBatch
@@ -15,7 +15,14 @@ from core.board import Board
 from core.clock import NS_PER_US, Clock
 from core.log import Log
 from ingest.dxlink_client import PART
-from ingest.dxlink_columns import SOURCE, Columns, last_trades_of, prints_of, quotes_of
+from ingest.dxlink_columns import (
+    SOURCE,
+    Columns,
+    Read,
+    read_last_trades,
+    read_prints,
+    read_quotes,
+)
 from ingest.dxlink_continuity import Continuity, Patience, Tape
 from ingest.dxlink_decode import Decoder, Frame, Garbled, Rows
 from ingest.dxlink_intake import Entry, Mark
@@ -121,8 +128,7 @@ class Keeper:
                 self._quarantine(connection, part)
             elif isinstance(part, Rows):
                 self._board.count(f"dxlink.rows.{part.event}", len(part))
-                for symbol, rows in part.by_symbol():
-                    self._rows(connection, symbol, rows)
+                self._rows(connection, part)
             elif part["type"] == "CHANNEL_OPENED":
                 self._reopened(connection, part["channel"])
 
@@ -133,28 +139,44 @@ class Keeper:
         elif channel == HISTORY:
             self._continuity.history_lost(connection)
 
-    def _rows(self, connection: int, streamer_symbol: str, rows: Rows) -> None:
-        instrument = self._instruments.get(streamer_symbol)
-        if instrument is None:
-            self._board.count("dxlink.rows_unasked", len(rows))
-            return
+    def _rows(self, connection: int, rows: Rows) -> None:
         rejects: list[Rejected] = []
         match rows.event:
             case "TimeAndSale":
-                prints, rejects = prints_of(rows, instrument.symbol)
-                self._continuity.prints(rows.channel, streamer_symbol, prints)
+                split, rejects = read_prints(rows)
+                for symbol, prints in split:
+                    if not self._continuity.prints(rows.channel, symbol, prints):
+                        self._board.count("dxlink.rows_unasked", len(prints))
                 if rejects:
                     # A refused row is kept, but it may hide a print that history has whole.
                     self._continuity.suspect(connection, f"unreadable: {rejects[0].reason}")
             case "Quote":
-                columns, rejects = quotes_of(rows, instrument.symbol)
-                self._keep(_batch("quotes", instrument, columns))
-            case "Trade" | "TradeETH" if not instrument.has_prints:
-                columns, rejects = last_trades_of(rows, instrument.symbol)
-                self._keep_last_values(instrument, _batch("trades", instrument, columns))
+                read = read_quotes(rows)
+                rejects = read.rejects
+                for instrument, columns in self._asked(read, rows):
+                    self._keep(_batch("quotes", instrument, columns))
+            case "Trade" | "TradeETH":
+                read = read_last_trades(rows)
+                rejects = read.rejects
+                for instrument, columns in self._asked(read, rows):
+                    if not instrument.has_prints:
+                        self._keep_last_values(instrument, _batch("trades", instrument, columns))
             case _:
                 pass
-        self._reject(rejects)
+        self._reject([replace(reject, symbol=self._root(reject.symbol)) for reject in rejects])
+
+    def _asked(self, read: Read, rows: Rows) -> Iterator[tuple[Instrument, Columns]]:
+        """The good rows of each instrument; others are counted."""
+        for symbol, columns in read.by_symbol(rows):
+            instrument = self._instruments.get(symbol)
+            if instrument is not None:
+                yield instrument, columns
+            else:
+                self._board.count("dxlink.rows_unasked", len(columns["ts_recv"]))
+
+    def _root(self, streamer_symbol: str) -> str:
+        instrument = self._instruments.get(streamer_symbol)
+        return streamer_symbol if instrument is None else instrument.symbol
 
     def _keep_last_values(self, instrument: Instrument, batch: TickBatch) -> None:
         """A new connection repeats the last value; only later ones are news."""

@@ -5,15 +5,14 @@ older than what is remembered are looked up on the tape.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.dxlink_columns import Prints, event_us
+from ingest.dxlink_columns import Ints, Prints, event_us
 
 KEPT_MAX = 400_000
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +29,6 @@ class Stored:
 
 
 LookUp = Callable[[int, int], Stored]  # prints with start_us <= ts_event < end_us
-
-
-def content_of(price: NDArray[np.float64], size: Ints, valid: NDArray[np.bool_]) -> Ints:
-    """A number that tells versions of one print apart."""
-    with np.errstate(over="ignore"):
-        mixed = np.ascontiguousarray(price, np.float64).view(np.int64) * 31 + size
-        whole: Ints = mixed * 2 + valid
-    return whole
 
 
 class Known:
@@ -60,19 +51,17 @@ class Known:
 
         They are remembered as stored; prints of one call come in order of index, then as they came.
         """
-        columns = prints.columns
-        content = content_of(columns["price"], columns["size"], columns["valid"])
         index = prints.index
-        if not (np.all(index[1:] > index[:-1]) and len(index) and index[0] > self.newest):
-            keep = self._judge(prints, content)
-            prints, content, index = prints.take(keep), content[keep], index[keep]
-        if len(index):
-            self._remember(Stored(index.copy(), content))
+        if not (len(index) and index[0] > self.newest and (index[1:] > index[:-1]).all()):
+            prints = self._judged(prints)
+        if len(prints):
+            self._remember(Stored(prints.index, prints.content))
         return prints
 
-    def _judge(self, prints: Prints, content: Ints) -> NDArray[np.intp]:
-        """Places of the rows to keep; turns `kind` of an unmarked revision into "correction"."""
-        index, kinds = prints.index, prints.columns["kind"]
+    def _judged(self, prints: Prints) -> Prints:
+        """The rows to keep, with `kind` of an unmarked revision turned into "correction"."""
+        index, content, kinds = prints.index, prints.content, prints.kinds.copy()
+        is_marked = False
         order = np.argsort(index, kind="stable")
         seen = self._versions(index)
         versions: dict[int, list[int]] = {}
@@ -86,9 +75,12 @@ class Known:
                 continue
             if known and kinds[row] == "new":
                 kinds[row] = "correction"
+                is_marked = True
             known.append(version)
             keep.append(row)
-        return np.array(keep, np.intp)
+        if is_marked:
+            prints = replace(prints, columns={**prints.columns, "kind": kinds})
+        return prints.take(np.array(keep, np.intp))
 
     def _versions(self, index: Ints) -> Stored:
         if not len(index):

@@ -5,8 +5,8 @@ import pyarrow.compute as pc
 
 from core.clock import HOUR_US
 from core.schema import TABLES
-from ingest.dxlink_columns import SOURCE
-from ingest.dxlink_known import Stored, content_of
+from ingest.dxlink_columns import SOURCE, content_of
+from ingest.dxlink_known import Stored
 from ingest.gapbook import Gap
 from storage.view import View, Views
 

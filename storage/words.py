@@ -78,7 +78,12 @@ class Words:
 
     def intern_all(self, column: str, words: Iterable[str]) -> NDArray[np.int16]:
         """Codes of many words."""
-        return np.array([self.intern(column, word) for word in words], np.int16)
+        words = list(words)
+        known = self._codes.get(column, {})
+        try:
+            return np.fromiter(map(known.__getitem__, words), np.int16, len(words))
+        except KeyError:  # a new one is among them
+            return np.array([self.intern(column, word) for word in words], np.int16)
 
     def code(self, column: str, word: str) -> int | None:
         """The word's code, or None where it was never seen."""

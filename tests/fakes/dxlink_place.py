@@ -3,17 +3,18 @@
 import threading
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
 from core.board import Board
 from core.errors import FeedLost
 from ingest.dxlink_client import Access, Timing
-from ingest.dxlink_columns import SOURCE, event_us
+from ingest.dxlink_columns import SOURCE, content_of, event_us
 from ingest.dxlink_continuity import Patience
 from ingest.dxlink_feed import Periods, run
 from ingest.dxlink_keeper import Place
-from ingest.dxlink_known import Stored, content_of
+from ingest.dxlink_known import Stored
 from ingest.gapbook import Gap
 from ingest.rolls import Instrument
 from tests.fakes.deadline import until
@@ -39,7 +40,8 @@ class MemoryPlace:
     def take(self, batch):
         if self.failures:
             raise self.failures.pop(0)
-        self.batches.append(batch)
+        plain = {"valid": np.ones(batch.rows, np.bool_), "kind": np.full(batch.rows, "new", object)}
+        self.batches.append(replace(batch, columns={**plain, **batch.columns}))
         return batch.rows
 
     def append_rows(self, table, rows):

@@ -4,7 +4,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.dxlink_columns import last_trades_of, prints_of, quotes_of
+from ingest.dxlink_columns import read_candles, read_last_trades, read_prints, read_quotes
 from ingest.dxlink_decode import Decoder, Frame, Rows
 from ingest.dxlink_wire import FIELDS
 
@@ -17,12 +17,12 @@ SCALARS = (
     | WORDS
 )
 VALUES = SCALARS | st.lists(SCALARS, max_size=2)
-READERS = {"TimeAndSale": prints_of, "Quote": quotes_of, "Trade": last_trades_of}
+READERS = {"Quote": read_quotes, "Trade": read_last_trades, "Candle": read_candles}
 
 
 @st.composite
 def conversations(draw):
-    event = draw(st.sampled_from(sorted(READERS)))
+    event = draw(st.sampled_from(["TimeAndSale", *READERS]))
     layout = draw(st.permutations(FIELDS[event]))
     layout = layout[: draw(st.integers(1, len(layout)))]
     count = draw(st.integers(0, 5))
@@ -56,12 +56,15 @@ def test_every_row_comes_out_once(conversation):
         return
     assert sum(len(part) for part in decoded) == len(rows)
     for part in decoded:
-        split = list(part.by_symbol())
-        assert sum(len(own) for _, own in split) == len(part)
-        for symbol, own in split:
-            found, rejects = READERS[event](own, symbol)
-            if event == "TimeAndSale":
-                assert len(found) + len(rejects) == len(own)
+        if event == "TimeAndSale":
+            split, rejects = read_prints(part)
+            assert sum(len(prints) for _, prints in split) + len(rejects) == len(part)
+        else:
+            read = READERS[event](part)
+            found = [columns["ts_recv"] for _, columns in read.by_symbol(part)]
+            left_out = 0 if read.keep is None else int((~read.keep).sum())
+            assert sum(map(len, found)) + left_out == len(part)
+            assert left_out >= len(read.rejects)
 
 
 @given(st.binary(max_size=60) | st.recursive(VALUES, lambda v: st.lists(v, max_size=3)))

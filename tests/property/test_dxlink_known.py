@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.dxlink_columns import Prints
-from ingest.dxlink_known import Known, Stored, content_of
+from ingest.dxlink_columns import Prints, content_of
+from ingest.dxlink_known import Known, Stored
 
 BASE = 1_795_185_000 << 32
 EVENTS = st.lists(
@@ -41,7 +41,8 @@ def prints(events):
         "valid": np.ones(len(events), np.bool_),
         "kind": np.array([kind for _, _, kind in events], object),
     }
-    return Prints(columns, np.zeros(len(events), np.int64))
+    content = content_of(columns["price"], columns["size"], columns["valid"])
+    return Prints(columns, np.zeros(len(events), np.int64), content, ~columns["valid"])
 
 
 @given(st.lists(EVENTS, max_size=5), st.integers(0, 14))

@@ -4,7 +4,7 @@ import numpy as np
 import orjson
 import pytest
 
-from ingest.dxlink_columns import last_trades_of, prints_of, quotes_of
+from ingest.dxlink_columns import read_last_trades, read_prints, read_quotes
 from ingest.dxlink_decode import Decoder, Frame, Garbled, Rows
 from tests.fakes.dxlink_tape import TruthTape
 
@@ -27,6 +27,14 @@ def flat(events, layout=LAYOUT):
     return [event.values()[name] for event in events for name in layout]
 
 
+def prints_of(rows):
+    """The prints of rows of one symbol, and what was refused."""
+    split, rejects = read_prints(rows)
+    ((symbol, prints),) = split
+    assert symbol == "SPY"
+    return prints, rejects
+
+
 def decoded(*frames):
     return Decoder().decode(frames)
 
@@ -34,13 +42,13 @@ def decoded(*frames):
 def test_prints_keep_every_value_the_venue_gave():
     events = TruthTape().trade(40, ["SPY"])
     (rows,) = decoded(config(LAYOUT), data("TimeAndSale", flat(events)))
-    prints, rejects = prints_of(rows, "SPY")
+    prints, rejects = prints_of(rows)
     assert not rejects
     columns = prints.columns
     assert columns["source_seq"].tolist() == [e.index for e in events]
     assert columns["price"].tolist() == [e.price for e in events]
     assert columns["size"].tolist() == [e.size for e in events]
-    assert columns["valid"].tolist() == [e.is_valid for e in events]
+    assert prints.valid.tolist() == [e.is_valid for e in events]
     assert (columns["ts_event"] // 1000).tolist() == [e.ms for e in events]
     assert np.isnan(columns["bid"]).tolist() == [e.bid == "NaN" for e in events]
 
@@ -58,8 +66,10 @@ def test_frames_of_one_layout_are_sliced_together_each_with_its_own_stamp():
 def test_symbols_of_one_frame_come_apart_in_order():
     events = TruthTape().trade(30)
     (rows,) = decoded(config(LAYOUT), data("TimeAndSale", flat(events)))
-    for symbol, part in rows.by_symbol():
-        assert part.values["index"] == [e.index for e in events if e.symbol == symbol]
+    split, _ = read_prints(rows)
+    assert len(split) == 2
+    for symbol, part in split:
+        assert part.index.tolist() == [e.index for e in events if e.symbol == symbol]
 
 
 def test_a_new_layout_rules_what_comes_after_it_and_nothing_before():
@@ -83,7 +93,7 @@ def test_one_frame_may_hold_several_types():
         data("TimeAndSale", flat(events), "Quote", ["SPY", 1.0, "NaN"]),
     )
     assert (prints.event, quotes.event) == ("TimeAndSale", "Quote")
-    columns, rejects = quotes_of(quotes, "SPY")
+    columns, _, rejects = read_quotes(quotes)
     assert columns["bid"].tolist() == [1.0]
     assert np.isnan(columns["ask"][0])
     assert columns["ts_event"].tolist() == [5]
@@ -94,7 +104,7 @@ def test_rows_as_objects_decode_to_the_same():
     events = TruthTape().trade(3, ["SPY"])
     full = [{"eventType": "TimeAndSale", **event.values()} for event in events]
     (rows,) = decoded(frame({"type": "FEED_DATA", "channel": 3, "data": full}))
-    prints, _ = prints_of(rows, "SPY")
+    prints, _ = prints_of(rows)
     assert prints.index.tolist() == [e.index for e in events]
 
 
@@ -132,7 +142,7 @@ def test_a_row_of_the_wrong_kind_is_refused_alone():
     values[len(LAYOUT) + LAYOUT.index("price")] = "cheap"
     values[2 * len(LAYOUT) + LAYOUT.index("size")] = 1.5
     (rows,) = decoded(config(LAYOUT), data("TimeAndSale", values))
-    prints, rejects = prints_of(rows, "SPY")
+    prints, rejects = prints_of(rows)
     assert prints.index.tolist() == [events[0].index]
     reasons = [reject.reason for reject in rejects]
     assert reasons == ["price is not a number", "size is not a whole number"]
@@ -143,8 +153,8 @@ def test_cancelled_and_invalid_prints_are_kept_and_marked_not_valid():
     layout = ["eventSymbol", "index", "price", "validTick", "type"]
     block = ["SPY", 1 << 32, 9.0, True, "CANCEL", "SPY", 2 << 32, 9.0, False, "NEW"]
     (rows,) = decoded(config(layout), data("TimeAndSale", block))
-    prints, _ = prints_of(rows, "SPY")
-    assert prints.columns["valid"].tolist() == [False, False]
+    prints, _ = prints_of(rows)
+    assert prints.valid.tolist() == [False, False]
     assert prints.columns["kind"].tolist() == ["cancel", "new"]
 
 
@@ -152,10 +162,12 @@ def test_last_values_are_graded_conflated_and_empty_ones_left_out():
     layout = ["eventSymbol", "time", "price", "size"]
     block = ["VIX", 1_762_525_800_000, 19.08, "NaN", "VIX", 0, "NaN", "NaN"]
     (rows,) = decoded(config(layout, channel=1, event="Trade"), data("Trade", block, channel=1))
-    columns, rejects = last_trades_of(rows, "VIX")
+    read = read_last_trades(rows)
+    ((symbol, columns),) = read.by_symbol(rows)
+    assert symbol == "VIX"
     assert columns["price"].tolist() == [19.08]
     assert columns["grade"].tolist() == ["conflated"]
-    assert not rejects
+    assert not read.rejects
 
 
 def test_control_messages_keep_their_place_among_the_data():
