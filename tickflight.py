@@ -131,6 +131,7 @@ def _add_questions(commands: Any) -> None:
     query.add_argument("sql")
     query.add_argument("--format", choices=("table", "csv", "parquet"), default="table")
     _command(commands, "status", run_status, "how every part is", "tickflight status")
+    _command(commands, "ui", run_ui, "print a one-time link into the dashboard", "tickflight ui")
 
 
 def _add_care(commands: Any) -> None:
@@ -216,7 +217,7 @@ def run_up(settings: Settings, arguments: argparse.Namespace) -> int:
     children = [
         _child(settings, "ingest", demo if arguments.demo else []),
         _child(settings, "flight", []),
-        _child(settings, "web", []),
+        _child(settings, "web", demo if arguments.demo else []),
     ]
     if settings.text("REDIS_URL"):
         children.insert(1, _child(settings, "mirror", []))
@@ -288,7 +289,10 @@ def _live(
         case "web":
             from webui.main import run as run_web
 
-            run_web(settings, clock=clock, on_ready=lambda port: ready({"port": port}))
+            is_demo = arguments.demo_rate is not None
+            run_web(
+                settings, clock=clock, on_ready=lambda port: ready({"port": port}), is_demo=is_demo
+            )
 
 
 def _demo_key(settings: Settings) -> str:
@@ -350,6 +354,13 @@ def run_status(settings: Settings, arguments: argparse.Namespace) -> int:
     from webui.commands import status_command
 
     return status_command(settings, SystemClock(), _say)
+
+
+def run_ui(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Print a link that logs a browser in."""
+    from webui.commands import ui_command
+
+    return ui_command(settings, SystemClock(), _say)
 
 
 def run_bench(settings: Settings, arguments: argparse.Namespace) -> int:

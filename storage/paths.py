@@ -64,3 +64,18 @@ class Paths:
     def lake(self) -> Path:
         """The default home of sealed partitions."""
         return self.root / "lake"
+
+    @property
+    def links(self) -> Path:
+        """One-time login links, named by their hash."""
+        return self.run / "links"
+
+    @property
+    def sessions(self) -> Path:
+        """Logged-in browsers, hashed."""
+        return self.root / "sessions.json"
+
+    @property
+    def journal(self) -> Path:
+        """What happened, one JSON object a line."""
+        return self.root / "events.jsonl"

@@ -1,33 +1,35 @@
-"""Status for people at `/`, for programs at `/api/status`, for monitors at `/healthz`."""
+"""Routes: the dashboard for people, status for programs, `/healthz` for monitors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-import jinja2
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from core.board import read_boards
 from core.clock import Clock
 from core.errors import PipelineError
+from webui.access import Gate
+from webui.assets import Assets
 from webui.edge import Edge, on_http_error, on_pipeline_error
+from webui.login import Login
+from webui.pages import Pages
 from webui.status import Tape, gather, is_serving
-from webui.words import format_age, format_number
+from webui.stream import Stream
 
-HERE = Path(__file__).parent
 NEEDED = ("ingest", "flight")  # without these nothing is recorded or answered
+YEAR_S = 31_536_000
 
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
-class Pages:
-    """Handlers; plain functions, so that Starlette runs them in threads beside the loop."""
+class Health:
+    """What programs ask: is it up, and how is every part."""
 
     def __init__(
         self, run_dir: Path, tape: Tape, clock: Clock, *, needed: Sequence[str] = NEEDED
@@ -36,24 +38,9 @@ class Pages:
         self._tape = tape
         self._clock = clock
         self._needed = needed
-        env = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(HERE / "views"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        env.filters.update(number=format_number, age=format_age)
-        self._status_page = env.get_template("status.html")
 
-    def index(self, request: Request) -> Response:
-        """The status page."""
-        now_ns = self._clock.now_ns()
-        status = gather(read_boards(self._run_dir, now_ns), self._tape, now_ns)
-        return HTMLResponse(self._status_page.render(status=status))
-
-    def api_status(self, request: Request) -> Response:
-        """The same as JSON."""
+    def status(self, request: Request) -> Response:
+        """Parts, symbols and watermarks as JSON."""
         now_ns = self._clock.now_ns()
         return JSONResponse(gather(read_boards(self._run_dir, now_ns), self._tape, now_ns))
 
@@ -64,16 +51,57 @@ class Pages:
         return PlainTextResponse("down\n", 503)
 
 
-def make_app(pages: Pages, names: frozenset[str], *, lifespan: Lifespan | None = None) -> Starlette:
+class Static:
+    """The files of one build; another build's names do not exist."""
+
+    def __init__(self, assets: Assets) -> None:
+        self._assets = assets
+
+    def serve(self, request: Request) -> Response:
+        """A file, compressed where the browser can take that."""
+        asset = self._assets.files.get(request.path_params["name"])
+        if asset is None or request.path_params["build"] != self._assets.build:
+            raise HTTPException(404)
+        headers = {
+            "cache-control": f"public, max-age={YEAR_S}, immutable",
+            "vary": "accept-encoding",
+        }
+        body = asset.body
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            headers["content-encoding"] = "gzip"
+            body = asset.gzipped
+        return Response(body, headers=headers, media_type=asset.media_type)
+
+
+def routes(
+    gate: Gate, login: Login, pages: Pages, health: Health, assets: Assets
+) -> list[BaseRoute]:
+    """What is there without the drill-downs' own answers."""
+    return [
+        Route("/", gate.page(pages.overview)),
+        Route("/market", gate.page(pages.market)),
+        Route("/market/{symbol}", gate.page(pages.market)),
+        Route("/login", pages.login),
+        Route("/ui/login", login.log_in, methods=["POST"]),
+        Route("/ui/logout", login.log_out, methods=["POST"]),
+        Route("/healthz", health.healthz),
+        Route("/api/status", gate.api(health.status, "ui", "admin", "read")),
+        Route("/static/{build}/{name}", Static(assets).serve),
+    ]
+
+
+def make_app(
+    found: Sequence[BaseRoute],
+    stream: Stream,
+    names: frozenset[str],
+    aliases: Mapping[str, str] | None = None,
+    *,
+    lifespan: Lifespan | None = None,
+) -> Starlette:
     """Put routes, edge and error answers together."""
     return Starlette(
-        routes=[
-            Route("/", pages.index),
-            Route("/healthz", pages.healthz),
-            Route("/api/status", pages.api_status),
-            Mount("/static", StaticFiles(directory=HERE / "static")),
-        ],
-        middleware=[Middleware(Edge, names=names)],
+        routes=[*found, WebSocketRoute("/ui/stream", stream.serve)],
+        middleware=[Middleware(Edge, names=names, aliases=aliases)],
         exception_handlers={HTTPException: on_http_error, PipelineError: on_pipeline_error},
         lifespan=lifespan,
     )

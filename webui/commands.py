@@ -1,4 +1,4 @@
-"""`tickflight status`: what the status page shows, as lines of text."""
+"""`tickflight status` in lines of text, and `tickflight ui`: a link into the dashboard."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ from core.board import read_boards
 from core.clock import Clock
 from core.settings import Settings
 from storage.paths import Paths
+from webui.sessions import LINK_S, make_link
 from webui.status import Status, gather
 from webui.tape import StoreTape
 from webui.words import format_age, format_number
@@ -43,3 +44,20 @@ def _say_tape(status: Status, say: Say) -> None:
             f"{table['table']:8} visible to seq {table['visible_seq']:,}, "
             f"durable to seq {table['durable_seq']:,}"
         )
+
+
+def ui_command(settings: Settings, clock: Clock, say: Say) -> int:
+    """Print a link that logs a browser in, once and within a minute; 1 where no page is served."""
+    paths = Paths(settings.data_dir)
+    boards = {board["process"]: board for board in read_boards(paths.run, clock.now_ns())}
+    web = boards.get("web")
+    if web is None or not web["is_alive"]:
+        say("no dashboard is running here; start it with: tickflight up")
+        return 1
+    scheme = "https" if settings.text("TLS_CERT") else "http"
+    host = settings.text("HOST")
+    host = f"[{host}]" if ":" in host else host
+    port = int(web["gauges"].get("port", settings.number("WEB_PORT")))
+    say(f"this link works once, within {LINK_S} seconds:")
+    say(f"{scheme}://{host}:{port}/login#{make_link(paths.links, clock)}")
+    return 0

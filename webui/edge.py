@@ -7,11 +7,12 @@ under any name, since relays know this machine by names of theirs; they have rul
 """
 
 import secrets
+from collections.abc import Mapping
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import PipelineError
@@ -23,8 +24,9 @@ WEBHOOK_METHODS = frozenset({"POST", "OPTIONS"})
 WILDCARD_HOSTS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 HEADERS = {
     "content-security-policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -33,6 +35,17 @@ HEADERS = {
     "cache-control": "no-store",
 }
 HTTP_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
+STATUSES = {
+    "bad_ticket": 400,
+    "bad_sql": 400,
+    "bad_settings": 400,
+    "unauthenticated": 401,
+    "forbidden": 403,
+    "unknown_symbol": 404,
+    "outside_retention": 404,
+    "too_much": 429,
+    "too_slow": 504,
+}
 
 log = Log("web")
 
@@ -43,12 +56,22 @@ def own_names(host: str, port: int) -> frozenset[str]:
     return frozenset(f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name in names)
 
 
+def own_aliases(host: str, port: int) -> dict[str, str]:
+    """Names that lead to another one, so that there is one origin."""
+    if host in ("127.0.0.1", "localhost"):
+        return {f"localhost:{port}": f"127.0.0.1:{port}"}
+    return {}
+
+
 class Edge:
     """ASGI layer around the application."""
 
-    def __init__(self, app: ASGIApp, names: frozenset[str]) -> None:
+    def __init__(
+        self, app: ASGIApp, names: frozenset[str], aliases: Mapping[str, str] | None = None
+    ) -> None:
         self._app = app
         self._names = names
+        self._aliases = aliases or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -65,17 +88,25 @@ class Edge:
                     headers.setdefault(name, value)
             await send(message)
 
-        request = Request(scope)
-        host = request.headers.get("host", "").lower()
-        if host not in self._names and not _is_open(request.method, request.url.path):
-            await _not_found()(scope, receive, send_with_headers)
+        request = HTTPConnection(scope)
+        path, host = request.url.path, request.headers.get("host", "").lower()
+        if host not in self._names and not _is_open(scope.get("method", ""), path):
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})  # the browser sees HTTP 403
+            else:
+                await _not_found()(scope, receive, send_with_headers)
+            return
+        if host in self._aliases and scope.get("method") == "GET" and not path.startswith("/api"):
+            # One origin, one cookie.
+            there = str(request.url.replace(netloc=self._aliases[host]))
+            await RedirectResponse(there)(scope, receive, send_with_headers)
             return
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception:
             error_id = _new_id()
-            log.exception("request.failed", id=error_id, path=request.url.path)
-            if not is_started:
+            log.exception("request.failed", id=error_id, path=path)
+            if not is_started and scope["type"] == "http":
                 answer = error_answer(500, "internal", "internal error; see the log", error_id)
                 await answer(scope, receive, send_with_headers)
 
@@ -99,7 +130,9 @@ def on_pipeline_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, PipelineError)
     error_id = _new_id()
     log.warning("request.refused", id=error_id, code=error.code, why=error.message)
-    return error_answer(503 if error.retry else 500, error.code, error.message, error_id)
+    status = STATUSES.get(error.code, 503 if error.retry else 500)
+    message = f"{error.message}; {error.hint}" if error.hint else error.message
+    return error_answer(status, error.code, message, error_id)
 
 
 def error_answer(status: int, code: str, message: str, error_id: str = "") -> JSONResponse:

@@ -17,13 +17,14 @@ from core.errors import SettingsError
 from core.log import Log
 from core.settings import Settings
 from storage.paths import Paths
-from webui.app import Pages, make_app
-from webui.edge import own_names
-from webui.tape import StoreTape
+from webui.app import make_app
+from webui.edge import own_aliases, own_names
+from webui.house import open_house
 
 PUBLISH_S = 1
 STOP_S_MAX = 2  # for answers under way; then they are cut
 CONNECTIONS_MAX = 200
+WS_BYTES_MAX = 4_096  # what a page says is short
 
 log = Log("web")
 
@@ -33,11 +34,13 @@ def run(
     *,
     on_ready: Callable[[int], None] = lambda port: None,
     clock: Clock | None = None,
+    is_demo: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then return within three seconds.
 
-    `on_ready` is called once with the port when connections are taken. Raise SettingsError where
-    the address cannot be bound or the certificate cannot be read. Call it on the main thread.
+    `on_ready` is called once with the port when connections are taken. With `is_demo` whoever
+    comes from this machine is let in without a login. Raise SettingsError where the address cannot
+    be bound or the certificate cannot be read. Call it on the main thread.
     """
     clock = clock or SystemClock()
     paths = Paths(settings.data_dir)
@@ -45,18 +48,28 @@ def run(
     with listener:
         port: int = listener.getsockname()[1]
         board = Board("web", clock)
+        board.gauge("port", port)
+        house = open_house(settings, clock, is_demo=is_demo)
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
-            async with anyio.create_task_group() as house:
-                house.start_soon(_keep_fresh, board, paths)
+            await anyio.to_thread.run_sync(house.hub.gatherer.look)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_keep_fresh, board, paths)
+                tasks.start_soon(house.hub.run)
                 on_ready(port)
                 log.info("web.opened", host=settings.text("HOST"), port=port)
                 yield
-                house.cancel_scope.cancel()
+                tasks.cancel_scope.cancel()
 
-        pages = Pages(paths.run, StoreTape(paths, settings.lake_url), clock)
-        app = make_app(pages, own_names(settings.text("HOST"), port), lifespan=lifespan)
+        host = settings.text("HOST")
+        app = make_app(
+            house.routes,
+            house.stream,
+            own_names(host, port),
+            own_aliases(host, port),
+            lifespan=lifespan,
+        )
         _serve(app, listener, settings)
     board.withdraw(paths.status("web"))
     log.info("web.closed")
@@ -80,7 +93,9 @@ def _serve(app: Starlette, listener: socket.socket, settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=WS_BYTES_MAX,
+        ws_per_message_deflate=False,
         lifespan="on",
         limit_concurrency=CONNECTIONS_MAX,
         timeout_graceful_shutdown=STOP_S_MAX,

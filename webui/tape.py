@@ -1,12 +1,18 @@
 """The store as pages and the status command see it."""
 
 import threading
+from collections.abc import Iterator
 
 import pyarrow as pa
 
+from core.errors import Unavailable
+from storage.cold import cold_parts
 from storage.head import Watermarks
+from storage.manifest import Snapshot
 from storage.paths import Paths
-from storage.view import Views
+from storage.ranges import Range
+from storage.reader import HotSlice
+from storage.view import View, Views
 
 
 class StoreTape:
@@ -18,15 +24,61 @@ class StoreTape:
         self._opened: Views | None = None
         self._lock = threading.Lock()
 
-    def symbols(self) -> list[str]:
-        return self._views().view().symbols("trades")
+    def symbols(self, table: str = "trades") -> list[str]:
+        """Symbols with rows of a table, hot or cold."""
+        return self.view().symbols(table)
 
     def latest(self, symbol: str) -> pa.RecordBatch | None:
-        # From memory alone: looking into the lake for quiet symbols would cost a file each.
+        """The last valid trade in memory; the lake would cost a file for each quiet symbol."""
         return self._views().hot.latest(symbol)
 
     def watermarks(self, table: str) -> Watermarks:
-        return self._views().view().watermarks(table)
+        """What is visible and what is durable."""
+        return self.view().watermarks(table)
+
+    def first_seq(self, table: str) -> int:
+        """Smallest seq in memory."""
+        return self._views().hot.first_seq(table)
+
+    def after(self, table: str, symbol: str, seq: int) -> list[HotSlice]:
+        """Rows in memory after a seq; symbol "" means all where the table is a slow one."""
+        return self._views().hot.slices(table, symbol, after_seq=seq)
+
+    def last_row(self, table: str, symbol: str, after_seq: int = 0) -> dict[str, object] | None:
+        """The newest row in memory with a seq above `after_seq`, as plain values."""
+        slices = self.after(table, symbol, after_seq)
+        if not slices:
+            return None
+        rows: list[dict[str, object]] = (
+            slices[-1].batch.slice(slices[-1].batch.num_rows - 1).to_pylist()
+        )
+        return rows[0]
+
+    def rows(self, table: str, symbol: str, start_us: int | None = None) -> list[pa.RecordBatch]:
+        """Every row of a small table from a time on, hot and cold."""
+        return [b for b in self.view().scan(table, symbol, start_us=start_us) if b.num_rows]
+
+    def sealed(self, table: str) -> Snapshot:
+        """The sealed side of a table."""
+        return self.view().snapshot(table)
+
+    def sealed_bars(self, table: str, symbol: str, start_us: int) -> Iterator[pa.RecordBatch]:
+        """Rollups of one symbol from a time on, as they lie in the lake."""
+        files = self.sealed(table).pruned(symbols=[symbol], start_us=start_us)
+        for part in cold_parts(files, table, self._views().hot.words):
+            yield from part.batches(Range(start_us=start_us))
+
+    def version(self, table: str) -> tuple[int, int]:
+        """Changes whenever a table got rows or was sealed; (-1, -1) where there is none."""
+        try:
+            hot = self._views().hot
+            return hot.watermarks(table).visible_seq, hot.lake_version(table)
+        except Unavailable:
+            return -1, -1
+
+    def view(self) -> View:
+        """What may be seen now; raise Unavailable where the store was never started."""
+        return self._views().view()
 
     def _views(self) -> Views:
         with self._lock:

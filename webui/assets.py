@@ -1,0 +1,66 @@
+"""Static files, held in memory under names that change with their content.
+
+The sources in `static/` are plain ES modules and style sheets; a page asks for one of each, so the
+modules are joined in the order in which they need each other, with their imports taken out.
+Nothing is minified: what the browser shows is what is in the repository.
+"""
+
+import gzip
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent / "static"
+STYLES = ("tokens.css", "app.css")
+COMMON = (
+    "words.js", "table.js", "cells.js", "stream.js", "chart_view.js", "chart.js", "ladder.js",
+    "shell.js", "palette.js", "overview.js", "app.js", "data.js",
+)  # fmt: skip
+SCRIPT = "text/javascript; charset=utf-8"
+BUNDLES = {
+    "app.css": (STYLES, "text/css; charset=utf-8"),
+    "overview.js": ((*COMMON, "entry_overview.js"), SCRIPT),
+    "drill.js": ((*COMMON, "heat.js", "market.js", "keys.js", "entry_drill.js"), SCRIPT),
+    "login.js": (("login.js",), SCRIPT),
+}
+
+_IMPORT = re.compile(r"^import\b[^;]*;\n", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file as it goes out."""
+
+    body: bytes = b""
+    gzipped: bytes = b""
+    media_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Assets:
+    """All files of one build; `build` is a digest of them, so a browser can tell it is outdated."""
+
+    build: str
+    files: dict[str, Asset]
+
+    def url(self, name: str) -> str:
+        """Where a file is found."""
+        assert name in self.files, name
+        return f"/static/{self.build}/{name}"
+
+
+def load_assets(folder: Path = HERE) -> Assets:
+    """Read and join every source."""
+    files = {}
+    for name, (parts, media_type) in BUNDLES.items():
+        body = join(*((folder / part).read_text() for part in parts)).encode()
+        files[name] = Asset(body, gzip.compress(body, 9, mtime=0), media_type)
+    digest = hashlib.sha256(b"".join(asset.body for asset in files.values()))
+    return Assets(digest.hexdigest()[:12], files)
+
+
+def join(*sources: str) -> str:
+    """Modules as one: imports go, exports become plain declarations."""
+    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", source)) for source in sources)

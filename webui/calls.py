@@ -1,0 +1,105 @@
+"""How every key is served: counts and percentiles over the last hour of table `queries`."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from core.clock import HOUR_US
+from core.errors import Unavailable
+from webui.tape import StoreTape
+
+CALLS_KEPT = 50_000
+DENIED = frozenset({"unauthenticated", "forbidden", "too_much"})
+FINE = frozenset({"ok", "cancelled"})
+TARGET_MS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """One finished call."""
+
+    ts_us: int
+    key: str
+    method: str
+    ticket: str
+    rows: int
+    bytes: int
+    ms: float
+    outcome: str
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCalls:
+    """What one key did in the last hour; times in ms, of calls that were answered."""
+
+    key: str
+    count: int
+    denied: int
+    failed: int
+    p50: float
+    p95: float
+    p99: float
+    rows: int
+    last_us: int
+    peer: str
+
+
+class Calls:
+    """The newest calls; `look` takes in those that were written since."""
+
+    def __init__(self, tape: StoreTape) -> None:
+        self._tape = tape
+        self._seq = 0
+        self.newest: deque[CallRow] = deque(maxlen=CALLS_KEPT)
+        self.total = 0
+
+    def look(self) -> bool:
+        """Take in new calls; whether there were any."""
+        try:
+            slices = self._tape.after("queries", "", self._seq)
+        except Unavailable:
+            return False
+        for part in slices:
+            self._take(part.batch)
+            self._seq = part.last_seq
+        self.total = self._seq
+        return bool(slices)
+
+    def _take(self, batch: pa.RecordBatch) -> None:
+        batch = batch.slice(max(batch.num_rows - CALLS_KEPT, 0))
+        names = ("key_name", "method", "ticket", "rows", "bytes", "ms", "outcome", "peer")
+        columns = [batch.column("ts_event").cast(pa.int64()).to_pylist()]
+        columns += [batch.column(name).to_pylist() for name in names]
+        self.newest.extend(CallRow(*row) for row in zip(*columns, strict=True))
+
+    def last_hour(self, now_us: int) -> list[KeyCalls]:
+        """Every key that called, the busiest first."""
+        by_key: dict[str, list[CallRow]] = {}
+        for call in reversed(self.newest.copy()):
+            if call.ts_us < now_us - HOUR_US:
+                break
+            by_key.setdefault(call.key, []).append(call)
+        found = [summed(key, calls) for key, calls in by_key.items()]
+        return sorted(found, key=lambda key: -key.count)
+
+
+def summed(key: str, calls: Sequence[CallRow]) -> KeyCalls:
+    """The figures of some calls of one key, newest first."""
+    served = [c.ms for c in calls if c.outcome in FINE and not c.ticket.startswith("live:")]
+    times = np.percentile(served, [50, 95, 99]) if served else [float("nan")] * 3
+    return KeyCalls(
+        key,
+        len(calls),
+        sum(c.outcome in DENIED for c in calls),
+        sum(c.outcome not in FINE and c.outcome not in DENIED for c in calls),
+        float(times[0]),
+        float(times[1]),
+        float(times[2]),
+        sum(c.rows for c in calls),
+        calls[0].ts_us,
+        calls[0].peer,
+    )

@@ -1,0 +1,58 @@
+"""Puts the web process together from settings: what is read, who is let in, what is answered."""
+
+from dataclasses import dataclass
+
+from starlette.routing import BaseRoute
+
+from core.clock import Clock
+from core.settings import Settings
+from flight_server.keys import KeyRing
+from storage.disk import OsDisk
+from storage.paths import Paths
+from webui.access import Gate
+from webui.app import Health, routes
+from webui.assets import load_assets
+from webui.hub import Hub
+from webui.journal import Journal
+from webui.login import Login
+from webui.pages import Pages
+from webui.picture import Gatherer
+from webui.sessions import Sessions, Throttle
+from webui.stream import Stream
+from webui.tape import StoreTape
+
+
+@dataclass(frozen=True)
+class House:
+    """The parts the process runs."""
+
+    hub: Hub
+    stream: Stream
+    routes: list[BaseRoute]
+
+
+def open_house(settings: Settings, clock: Clock, *, is_demo: bool = False) -> House:
+    """Open everything; the store may start later."""
+    paths = Paths(settings.data_dir)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    disk = OsDisk()
+    is_secure = bool(settings.text("TLS_CERT"))
+    ring = KeyRing(paths.keys, disk=disk, clock=clock)
+    gate = Gate(
+        ring,
+        Sessions(paths.sessions, disk=disk, clock=clock),
+        is_demo=is_demo,
+        is_secure=is_secure,
+    )
+    journal = Journal(paths.journal, clock)
+    journal.note("web", "ok", "Dashboard started")
+    tape = StoreTape(paths, settings.lake_url)
+    hub = Hub(Gatherer(settings, tape, journal, clock), clock)
+    assets = load_assets()
+    login = Login(gate, paths.links, Throttle(clock), journal, clock)
+    secure = "+tls" if is_secure else ""
+    flight_url = f"grpc{secure}://{settings.text('HOST')}:{settings.number('FLIGHT_PORT')}"
+    pages = Pages(hub, assets, flight_url)
+    health = Health(paths.run, tape, clock)
+    found = routes(gate, login, pages, health, assets)
+    return House(hub, Stream(hub, gate, assets.build), found)

@@ -1,0 +1,177 @@
+"""The pages: HTML that carries its data, so that the first paint is the whole picture."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypedDict
+
+import jinja2
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from webui.assets import Assets
+from webui.coverage import by_month, grid_paths, month_marks
+from webui.hub import Hub
+from webui.picture import Gatherer
+from webui.sheet import Sheet
+from webui.sheets import (
+    CELL,
+    CELL_GAP,
+    coverage_sheet,
+    events_sheet,
+    gex_frame,
+    queries_sheet,
+    status_sheet,
+    symbols_sheet,
+)
+from webui.views_live import bars_of_symbol, columns_of, gap_spans, ladder_frame
+from webui.words import DASH, format_age, format_clock, format_day_clock
+
+HERE = Path(__file__).parent
+BOOT_BARS = 240
+YOUNG_MINUTES = 20
+FAVOURITE = "MNQ"
+NAV = (
+    ("o", "/", "Overview"),
+    ("m", "/market", "Market"),
+    ("d", "/data", "Data"),
+    ("q", "/queries", "Queries"),
+    ("k", "/keys", "Keys"),
+    ("e", "/events", "Events"),
+)
+
+
+class Boot(TypedDict, total=False):
+    """What the scripts need to begin with; an inert block of JSON in the page."""
+
+    page: str
+    build: str
+    now: int
+    symbol: str
+    symbols: Sequence[str]
+    topics: Sequence[str]
+    bars: Mapping[str, object]
+    gaps: Sequence[object]
+    gex: Mapping[str, object] | None
+    ladder: Mapping[str, object] | None
+    every: int
+    tick: float
+    coverage: Mapping[str, object]
+
+
+class Pages:
+    """Handlers of the pages; plain functions, run in threads beside the loop."""
+
+    def __init__(self, hub: Hub, assets: Assets, flight_url: str) -> None:
+        self._hub = hub
+        self._now: Gatherer = hub.gatherer
+        self._assets = assets
+        self._flight_url = flight_url
+        self._env = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(HERE / "views"),
+            autoescape=True,
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._env.globals.update(asset=assets.url, nav=NAV, DASH=DASH)
+        self._env.filters.update(clock=format_clock, dayclock=format_day_clock, age=format_age)
+
+    def overview(self, request: Request) -> Response:
+        """Everything at a glance."""
+        now = self._now
+        symbol = self._symbol(request.query_params.get("symbol", ""))
+        sheet = status_sheet(now).merge(symbols_sheet(now)).merge(queries_sheet(now))
+        sheet = sheet.merge(events_sheet(now)).merge(coverage_sheet(now))
+        topics = ["status", "symbols", "queries", "events", "coverage"]
+        topics += [f"{kind}:{symbol}" for kind in ("bar", "ladder", "gex") if symbol]
+        boot = self._boot("overview", symbol, topics)
+        return self.render("overview.html", request, sheet, boot, symbol=symbol, **self._map())
+
+    def market(self, request: Request) -> Response:
+        """One symbol in depth."""
+        symbol = request.path_params.get("symbol", "")
+        if symbol not in self._now.market.symbols:
+            known = self._symbol("")
+            if known:
+                return RedirectResponse(f"/market/{known}", 303)
+        sheet = status_sheet(self._now).merge(symbols_sheet(self._now))
+        topics = ["status", "symbols"]
+        topics += [f"{kind}:{symbol}" for kind in ("bar", "ladder", "gex") if symbol]
+        boot = self._boot("market", symbol, topics)
+        return self.render("market.html", request, sheet, boot, symbol=symbol)
+
+    def login(self, request: Request) -> Response:
+        """The door: a link from the command line, or a key."""
+        page = self._env.get_template("login.html").render()
+        return HTMLResponse(page)
+
+    def render(
+        self, view: str, request: Request, sheet: Sheet, boot: Boot, **more: object
+    ) -> Response:
+        """A page of a view and its cells."""
+        visitor = getattr(request.state, "visitor", None)
+        page = self._env.get_template(view).render(
+            sheet=sheet,
+            boot=as_json(boot),
+            page=boot["page"],
+            now_ms=self._now.now_ms,
+            visitor=visitor,
+            services=self._now.services,
+            symbols=sorted(self._now.market.symbols),
+            every=boot.get("every", 60),
+            flight_url=self._flight_url,
+            is_stored=self._now.is_stored,
+            **more,
+        )
+        return HTMLResponse(page)
+
+    def boot(self, page: str, topics: Sequence[str]) -> Boot:
+        """The least every page needs."""
+        return Boot(
+            page=page,
+            build=self._assets.build,
+            now=self._now.now_ms,
+            symbols=sorted(self._now.market.symbols),
+            topics=topics,
+        )
+
+    def _boot(self, page: str, symbol: str, topics: Sequence[str]) -> Boot:
+        now = self._now
+        boot = self.boot(page, topics)
+        if symbol in now.market.symbols:
+            # A market that began minutes ago is looked at by the second.
+            is_young = len(now.market.symbols[symbol].bars.minutes) < YOUNG_MINUTES
+            boot["every"] = 1 if is_young else 60
+            bars = bars_of_symbol(now, symbol, boot["every"], BOOT_BARS)
+            start_us = bars[0].start_us if bars else now.now_us
+            boot["bars"] = columns_of(bars)
+            boot["gaps"] = gap_spans(now, symbol, start_us)
+            boot["gex"] = gex_frame(now, symbol)
+            boot["ladder"] = ladder_frame(now, symbol)
+            boot["tick"] = now.market.symbols[symbol].tick
+        boot["symbol"] = symbol
+        return boot
+
+    def _map(self) -> dict[str, object]:
+        days = self._now.coverage.days
+        return {
+            "cov_width": grid_paths(days, CELL, CELL_GAP)[1],
+            "cov_months": month_marks(days, CELL + CELL_GAP),
+            "cov_table": by_month(days),
+            "cov_first": days[0].day if days else None,
+        }
+
+    def _symbol(self, asked: str) -> str:
+        known = self._now.market.symbols
+        for name in (asked, FAVOURITE, *sorted(known)):
+            if name in known:
+                return name
+        return ""
+
+
+def as_json(value: object) -> Markup:
+    """JSON that cannot end the block it stands in."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704 - escaped here

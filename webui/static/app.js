@@ -1,0 +1,44 @@
+/** Where a page begins: the boot block, the cells, the stream. */
+
+import { applySheet, indexCells, setServerClock, tickAges } from "./cells.js";
+import { Stream } from "./stream.js";
+import { makePalette } from "./palette.js";
+import { showStream, showTitle, startShell } from "./shell.js";
+import { startChart, startServices } from "./overview.js";
+
+const AGES_MS = 250;
+
+/** Start the page; `parts` are what this kind of page has beside the common. */
+export function start(parts) {
+  const boot = JSON.parse(document.getElementById("boot").textContent);
+  setServerClock(boot.now);
+  indexCells();
+  const shape = { known: null };
+  const page = startChart(boot);
+  const handlers = page.topics || {};
+  const stream = new Stream(boot.topics, boot.build, {
+    frame(message) {
+      setServerClock(message.t);
+      for (const [topic, value] of Object.entries(message.d)) {
+        if (handlers[topic]) handlers[topic](value);
+        else if (value) applySheet(value);
+      }
+      const status = message.d.status;
+      if (status) {
+        showTitle(status);
+        // Other services or symbols than this page has places for.
+        if (shape.known && shape.known !== status.t.shape) location.reload();
+        shape.known = status.t.shape;
+      }
+    },
+    state: showStream,
+  });
+  startShell(boot, stream, makePalette(boot));
+  startServices();
+  for (const part of parts) part(boot, page);
+  setInterval(() => {
+    if (stream.isFrozen || document.hidden) return;
+    tickAges();
+    if (page.ladder) page.ladder.tick();
+  }, AGES_MS);
+}

@@ -1,0 +1,85 @@
+/** Depth over time: one column a sample, colour by size, cut off at the 95th percentile. */
+
+import { formatClock, formatPrice } from "./words.js";
+import { niceStep } from "./chart_view.js";
+import { readColours } from "./chart.js";
+
+const HEAT_AXIS_W = 70;
+const HEAT_AXIS_H = 22;
+const RAMP = ["#131A26", "#1D2B4A", "#2A4680", "#3B6CC0", "#63A0E8", "#B9D8FF"];
+
+export class Heat {
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.columns = [];
+    this.colours = readColours();
+    new ResizeObserver(() => this.paint()).observe(canvas.parentElement);
+  }
+
+  /** Samples as the server sends them: [ts, [[price, size]...], best bid, best ask]. */
+  load(found) {
+    this.columns = found.columns;
+    this.tick = found.tick;
+    this.paint();
+  }
+
+  paint() {
+    const box = this.canvas.parentElement.getBoundingClientRect();
+    const ratio = window.devicePixelRatio || 1;
+    this.canvas.width = Math.round(box.width * ratio);
+    this.canvas.height = Math.round(box.height * ratio);
+    const g = this.canvas.getContext("2d");
+    g.setTransform(ratio, 0, 0, ratio, 0, 0);
+    if (!this.columns.length) return;
+    const levels = this.columns.flatMap((column) => column[1]);
+    const sizes = levels.map((level) => level[1]).sort((a, b) => a - b);
+    const cap = sizes[Math.floor((sizes.length - 1) * 0.95)] || 1;
+    const prices = levels.map((level) => level[0]);
+    const low = prices.reduce((a, b) => Math.min(a, b)) - this.tick;
+    const high = prices.reduce((a, b) => Math.max(a, b)) + this.tick;
+    const plotW = box.width - HEAT_AXIS_W;
+    const bottom = box.height - HEAT_AXIS_H;
+    const y = (price) => ((high - price) / (high - low)) * bottom;
+    const wide = plotW / this.columns.length;
+    const tall = Math.max((this.tick / (high - low)) * bottom, 1);
+    this.columns.forEach(([, column], i) => {
+      for (const [price, size] of column) {
+        const shade = Math.min(Math.floor((size / cap) * (RAMP.length - 1)), RAMP.length - 1);
+        g.fillStyle = RAMP[shade];
+        g.fillRect(i * wide, y(price) - tall / 2, wide + 0.6, tall + 0.6);
+      }
+    });
+    this.paintBest(g, wide, y);
+    this.paintAxes(g, { plotW, bottom, low, high, y, wide });
+  }
+
+  paintBest(g, wide, y) {
+    for (const [place, colour] of [[2, this.colours.up], [3, this.colours.down]]) {
+      g.strokeStyle = colour;
+      g.lineWidth = 1.2;
+      g.beginPath();
+      this.columns.forEach((column, i) => {
+        const at = y(column[place]);
+        g.lineTo(i * wide, at);
+        g.lineTo((i + 1) * wide, at);
+      });
+      g.stroke();
+    }
+  }
+
+  paintAxes(g, { plotW, bottom, low, high, y, wide }) {
+    g.font = '11px Inter, "Segoe UI", system-ui, sans-serif';
+    g.fillStyle = this.colours.fg2;
+    g.textBaseline = "middle";
+    const step = niceStep(high - low, bottom / 44);
+    for (let price = Math.ceil(low / step) * step; price < high; price += step) {
+      if (y(price) > 8 && y(price) < bottom - 8) g.fillText(formatPrice(price), plotW + 8, y(price));
+    }
+    g.textAlign = "center";
+    const every = Math.max(Math.round(this.columns.length / 5), 1);
+    for (let i = Math.floor(every / 2); i < this.columns.length; i += every) {
+      g.fillText(formatClock(this.columns[i][0]), (i + 0.5) * wide, bottom + 12);
+    }
+    g.textAlign = "left";
+  }
+}

@@ -1,0 +1,56 @@
+/** The price ladder: a table whose rows stay, and a bar behind each size. */
+
+import { formatPrice, formatAge } from "./words.js";
+import { serverNow, writeText } from "./cells.js";
+
+const LEVELS = 10;
+const STALE_MS = 5_000;
+
+export class Ladder {
+  constructor() {
+    this.table = document.getElementById("ladder");
+    this.empty = document.getElementById("no-ladder");
+    this.age = document.getElementById("ladder-age");
+    this.ts = null;
+    if (!this.table) return;
+    const lines = [...this.table.tBodies[0].rows];
+    this.asks = lines.slice(0, LEVELS).reverse();
+    this.middle = lines[LEVELS].cells[0];
+    this.bids = lines.slice(LEVELS + 1);
+  }
+
+  paint(book) {
+    if (!this.table || !book) return;
+    this.table.hidden = false;
+    this.empty.hidden = true;
+    this.ts = book.ts;
+    this.side(this.asks, book.a, book.cap, 2);
+    this.side(this.bids, book.b, book.cap, 0);
+    const best = book.b.length && book.a.length ? book.a[0][0] - book.b[0][0] : null;
+    const words = book.ok ? `spread ${formatPrice(best)}` : "waiting for a whole book";
+    writeText(this.middle, words);
+    this.tick();
+  }
+
+  tick() {
+    if (!this.table || this.ts === null) return;
+    const age = serverNow() - this.ts;
+    writeText(this.age, `${formatAge(Math.max(age, 0) / 1000)} old`);
+    this.table.classList.toggle("stale", age > STALE_MS);
+  }
+
+  side(lines, levels, cap, column) {
+    lines.forEach((line, i) => {
+      const level = levels[i];
+      const cell = line.cells[column];
+      const [bar, size] = cell.children;
+      writeText(line.cells[1], level ? formatPrice(level[0]) : "");
+      writeText(size, level ? level[1].toLocaleString("en-US") : "");
+      const width = level ? Math.min(level[1] / cap, 1).toFixed(3) : "0";
+      if (bar.dataset.w !== width) {
+        bar.dataset.w = width;
+        bar.style.transform = `scaleX(${width})`;
+      }
+    });
+  }
+}

@@ -1,0 +1,143 @@
+/**
+ * The socket of this tab. Frames are painted in one animation frame and then acknowledged; the
+ * server sends the newest and skips what we were too slow for. Whether the stream lives is one
+ * truth, how old the data are another: this module tells only the first.
+ */
+
+const RETRY_S = [0.25, 0.5, 1, 2, 5];
+const SILENT_MS = 2_500;
+const HIDDEN_CLOSE_MS = 60_000;
+const POLL_MS = 2_000;
+
+export class Stream {
+  constructor(topics, build, on) {
+    this.topics = topics;
+    this.build = build;
+    this.on = on; // { frame(message), state(name, words) }
+    this.tries = 0;
+    this.wasOpen = false;
+    this.isFrozen = false;
+    this.pending = null;
+    this.heardAt = 0;
+    this.frames = [];
+    document.addEventListener("visibilitychange", () => this.onVisibility());
+    window.addEventListener("pagehide", () => this.socket && this.socket.close());
+    setInterval(() => this.watch(), 500);
+    this.connect();
+  }
+
+  connect() {
+    clearTimeout(this.retry);
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    this.socket = new WebSocket(`${scheme}//${location.host}/ui/stream`);
+    const socket = this.socket;
+    socket.onopen = () => {
+      this.wasOpen = true;
+      this.tries = 0;
+      this.heardAt = performance.now();
+      this.say({ sub: this.topics });
+      if (this.isFrozen) this.say({ pause: true });
+    };
+    socket.onmessage = (event) => socket === this.socket && this.take(JSON.parse(event.data));
+    socket.onclose = (event) => socket === this.socket && this.lost(event.code);
+  }
+
+  say(message) {
+    if (this.socket && this.socket.readyState === WebSocket.OPEN) {
+      this.socket.send(JSON.stringify(message));
+    }
+  }
+
+  take(message) {
+    this.heardAt = performance.now();
+    if (message.hello) {
+      if (message.hello.build !== this.build) this.on.state("outdated", "Reload");
+      return;
+    }
+    this.frames = this.frames.filter((at) => this.heardAt - at < 1_000);
+    this.frames.push(this.heardAt);
+    if (!this.isFrozen) this.on.state("live", `live ${Math.min(this.frames.length, 10)} Hz`);
+    // A topic that came in an unpainted frame and not in this one must not be lost.
+    const before = this.pending ? this.pending.d : {};
+    const isIdle = this.pending === null;
+    this.pending = { ...message, d: { ...before, ...message.d } };
+    if (isIdle) requestAnimationFrame(() => this.paint());
+  }
+
+  paint() {
+    const message = this.pending;
+    this.pending = null;
+    if (!this.isFrozen) this.on.frame(message);
+    this.say({ ack: message.n });
+  }
+
+  lost(code) {
+    if (code === 4401) {
+      location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
+      return;
+    }
+    if (this.isClosed) return;
+    this.on.state("down", code === 1012 ? "restarting" : "Disconnected");
+    if (!this.wasOpen && this.tries >= 3) this.poll();
+    const wait = RETRY_S[Math.min(this.tries, RETRY_S.length - 1)];
+    this.tries += 1;
+    this.retry = setTimeout(() => this.connect(), wait * (800 + Math.random() * 400));
+  }
+
+  /** Where sockets do not get through, ask now and then. */
+  poll() {
+    if (this.polling) return;
+    this.polling = setInterval(async () => {
+      if (this.wasOpen) {
+        clearInterval(this.polling);
+        this.polling = null;
+        return;
+      }
+      try {
+        const answer = await fetch("/ui/status");
+        if (!answer.ok) return;
+        if (!this.isFrozen) this.on.frame(await answer.json());
+        this.on.state("live", "polling");
+      } catch {
+        this.on.state("down", "Disconnected");
+      }
+    }, POLL_MS);
+  }
+
+  watch() {
+    const isOpen = this.socket && this.socket.readyState === WebSocket.OPEN;
+    if (!isOpen || this.isFrozen || document.hidden) return;
+    if (performance.now() - this.heardAt > SILENT_MS) {
+      this.heardAt = performance.now();
+      const silent = this.socket;
+      this.socket = null;
+      silent.close();
+      this.lost(1006);
+    }
+  }
+
+  freeze(isFrozen) {
+    this.isFrozen = isFrozen;
+    this.say({ pause: isFrozen });
+    this.heardAt = performance.now();
+    this.on.state(isFrozen ? "frozen" : "live", isFrozen ? "frozen by you" : "live");
+  }
+
+  onVisibility() {
+    if (new URLSearchParams(location.search).has("kiosk")) return;
+    clearTimeout(this.closing);
+    if (document.hidden) {
+      this.say({ pause: true });
+      this.closing = setTimeout(() => {
+        this.isClosed = true;
+        this.socket && this.socket.close();
+      }, HIDDEN_CLOSE_MS);
+    } else if (this.isClosed) {
+      this.isClosed = false;
+      this.connect();
+    } else {
+      this.heardAt = performance.now();
+      this.say({ pause: this.isFrozen });
+    }
+  }
+}
