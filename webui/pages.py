@@ -174,4 +174,6 @@ class Pages:
 def as_json(value: object) -> Markup:
     """JSON that cannot end the block it stands in."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))  # noqa: S704 - escaped here
+    for mark, escape in (("&", "\\u0026"), ("<", "\\u003c"), (">", "\\u003e")):
+        text = text.replace(mark, escape)
+    return Markup(text)  # noqa: S704 - escaped above
