@@ -102,6 +102,16 @@ class Snapshot:
         return int(np.sum(self._numbers("rows")))
 
     @cached_property
+    def bytes(self) -> int:
+        """Bytes of all partitions."""
+        return int(np.sum(self._numbers("bytes")))
+
+    @cached_property
+    def oldest_us(self) -> int | None:
+        """The oldest `ts_event`, None where nothing is sealed."""
+        return int(np.min(self._numbers("min_ts_us"))) if len(self) else None
+
+    @cached_property
     def _runs(self) -> dict[str, tuple[int, int]]:
         """Where each symbol's partitions begin and end."""
         names = [str(name) for name in self.columns["symbol"]]

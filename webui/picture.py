@@ -11,8 +11,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from core.board import BoardStatus, read_boards
 from core.clock import HOUR_NS, NS_PER_MS, NS_PER_S, NS_PER_US, Clock
 from core.errors import PipelineError, Unavailable
@@ -243,13 +241,12 @@ class Gatherer:
 def lake_of(snapshots: Sequence[Snapshot]) -> tuple[int, int, int, int | None, int | None]:
     """(rows, bytes, files, first and last time in microseconds) of some tables together."""
     rows = sum(snapshot.rows for snapshot in snapshots)
-    sizes = sum(int(np.sum(snapshot.columns["bytes"])) for snapshot in snapshots)  # type: ignore[arg-type,misc]
+    sizes = sum(snapshot.bytes for snapshot in snapshots)
     files = sum(len(snapshot) for snapshot in snapshots)
     trades = [s for s in snapshots if s.table == "trades" and len(s)]
     if not trades:
         return rows, sizes, files, None, None
-    first_us = int(np.min(trades[0].columns["min_ts_us"]))  # type: ignore[arg-type]
-    return rows, sizes, files, first_us, max(trades[0].newest_us().values())
+    return rows, sizes, files, trades[0].oldest_us, max(trades[0].newest_us().values())
 
 
 def _allocated(entry: os.DirEntry[str]) -> int:
