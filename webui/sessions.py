@@ -12,6 +12,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from core.clock import HOUR_NS, MINUTE_NS, NS_PER_S, Clock
 from core.errors import TooMuch, Unauthenticated
@@ -128,8 +129,7 @@ class Sessions:
 
     def _read(self) -> dict[str, Session]:
         try:
-            rows: list[Mapping[str, object]] = json.loads(self._disk.read(self._path))
-            found = [Session(**{**row, "scopes": tuple(row["scopes"])}) for row in rows]  # type: ignore[arg-type]
+            found = [_session(row) for row in json.loads(self._disk.read(self._path))]
         except (FileNotFoundError, ValueError, TypeError, KeyError):
             return {}  # nobody is logged in; whoever was logs in again
         return {session.sha256: session for session in found}
@@ -172,6 +172,10 @@ class Throttle:
         """Somebody got in: start counting anew."""
         self._failures = 0
         self._until_ns = 0
+
+
+def _session(row: Mapping[str, Any]) -> Session:
+    return Session(**{**row, "scopes": tuple(row["scopes"])})
 
 
 def _hash(secret: str) -> str:
