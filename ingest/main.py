@@ -179,10 +179,9 @@ def open_store(settings: Settings, clock: Clock) -> Store:
     """Open the store of a data folder, knowing what the lake already holds."""
     paths = Paths(settings.data_dir)
     sealed = {
-        table.name: max(
-            Manifest(settings.lake_url, table.name).snapshot().sealed_seq.values(), default=0
-        )
+        table.name: max(snapshot.last_seq, *snapshot.sealed_seq.values(), 0)
         for table in LOGGED_TABLES
+        for snapshot in [Manifest(settings.lake_url, table.name).snapshot()]
     }
     options = StoreOptions(
         commit_ms=settings.number("COMMIT_MS"),

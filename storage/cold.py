@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from core.errors import PartitionCorrupt
 from core.schema import TABLES
 from storage.manifest import Partition
+from storage.partition import read_range
 from storage.ranges import Range, cut, filtered
 from storage.words import Words
 
@@ -56,6 +57,14 @@ class ColdPart:
                 f"a sealed partition of {self.table} for {self.partition.date} cannot be read",
                 hint="run: tickflight verify --all",
             ) from error
+
+    def columns(self, names: Sequence[str], wanted: Range) -> Iterator[pa.RecordBatch]:
+        """Some columns of the range."""
+        wanted_names = dict.fromkeys(("ts_event", *names))
+        start_us = wanted.start_us if wanted.start_us is not None else self.partition.min_ts_us
+        end_us = wanted.end_us if wanted.end_us is not None else self.partition.max_ts_us + 1
+        rows = read_range(self.partition, list(wanted_names), start_us, end_us)
+        yield from rows.select(list(names)).to_batches()
 
     def _in_schema(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         arrays = []

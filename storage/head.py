@@ -25,7 +25,7 @@ class Word(IntEnum):
     WORDS = 1  # how many words the dictionary holds
     FIRST_SEGMENT = 2
     LAST_SEGMENT = 3
-    FIRST_SEQ = 4  # smallest seq still hot
+    FIRST_SEQ = 4  # from here on every row is hot
     VISIBLE_SEQ = 5
     DURABLE_SEQ = 6
     LAKE_VERSION = 7  # version of the manifest after the last seal, plus one

@@ -43,7 +43,7 @@ class HotReader:
         return self.table(table).head.watermarks()
 
     def first_seq(self, table: str) -> int:
-        """Smallest seq still hot; the next seq where nothing is."""
+        """From here on every row is hot; the next seq where nothing is."""
         return self.table(table).head.words[Word.FIRST_SEQ]
 
     def lake_version(self, table: str) -> int:

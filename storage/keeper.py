@@ -5,10 +5,11 @@ again on its next round; the rows stay hot meanwhile.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from core.clock import DAY_NS, HOUR_US, MINUTE_NS, NS_PER_S, NS_PER_US, Clock
 from core.errors import PipelineError
@@ -71,6 +72,12 @@ class Keeper:
             return sum(
                 self._seal_table(table.name, None, frozenset(symbols)) for table in LOGGED_TABLES
             )
+
+    def seal_apart(self, table: str, symbol: str, parts: Iterable[pa.RecordBatch]) -> int:
+        """Seal rows that were never hot; give the number of files. See `Sealer.seal_apart`."""
+        files = self._sealer.seal_apart(table, symbol, parts)
+        self._tell(table)
+        return len(files)
 
     def round(self) -> None:
         """Do what is due now: seal finished hours, let go of old segments, sweep once a day."""

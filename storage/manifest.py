@@ -97,6 +97,11 @@ class Snapshot:
         return frozenset(f"{self.url}/{path}" for path in self.columns["path"])
 
     @cached_property
+    def last_seq(self) -> int:
+        """The largest seq in any partition, 0 where there is none."""
+        return int(np.max(self._numbers("last_seq"), initial=0))
+
+    @cached_property
     def rows(self) -> int:
         """Rows in all partitions."""
         return int(np.sum(self._numbers("rows")))

@@ -6,7 +6,7 @@ that version nothing happened; after it, everything did. Sealing the same rows a
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -84,6 +84,32 @@ class Sealer:
                 log.info("hour.sealed", table=table, files=len(added), rows=rows, version=version)
             if table == "trades":
                 self._catch_up()
+        return added
+
+    def seal_apart(
+        self, table: str, symbol: str, parts: Iterable[pa.RecordBatch]
+    ) -> list[Partition]:
+        """Seal rows that were never hot, in one version; raise SealFailed, then none is listed.
+
+        Their seqs were set aside for them, so the symbol's sealed seq does not move. No two parts
+        have rows of one hour; only one part is in memory at a time.
+        """
+        manifest = self._manifests[table]
+        with writer_lock(self._lake_url):
+            manifest.refresh()
+            added = [
+                partition
+                for rows in parts
+                for partition in self._write(
+                    manifest, SealJob(symbol, (rows,), int(whole(rows, "seq").max())), 0
+                )
+            ]
+            if added:
+                self._step("commit")
+                manifest.commit(added, [], {}, now_ns=self._clock.now_ns())
+                self._step("committed")
+                rows_count = sum(partition.rows for partition in added)
+                log.info("import.sealed", table=table, files=len(added), rows=rows_count)
         return added
 
     def recover(self) -> None:

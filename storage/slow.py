@@ -6,6 +6,7 @@ Slow tables hold text and nested columns, a few rows a second. A frame is
 
 where the payload is an Arrow IPC stream of one batch that stands alone, and the checksum covers
 everything before and after it. A frame is visible once written and durable at the next commit.
+A frame without payload sets numbers aside: their rows go straight to the lake and are never hot.
 """
 
 import struct
@@ -41,6 +42,11 @@ class Frame:
     first_seq: int
     payload: memoryview
 
+    @property
+    def is_reservation(self) -> bool:
+        """Whether its numbers belong to rows that are not here."""
+        return not len(self.payload)
+
     def batch(self) -> pa.RecordBatch:
         """The rows."""
         with pa.ipc.open_stream(pa.py_buffer(self.payload)) as reader:
@@ -53,7 +59,11 @@ def encode_frame(batch: pa.RecordBatch, first_seq: int) -> bytes:
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     payload: bytes = sink.getvalue().to_pybytes()
-    head = FRAME.pack(MAGIC, len(payload), batch.num_rows, first_seq)
+    return _framed(payload, batch.num_rows, first_seq)
+
+
+def _framed(payload: bytes, rows: int, first_seq: int) -> bytes:
+    head = FRAME.pack(MAGIC, len(payload), rows, first_seq)
     return head + struct.pack("<I", crc32c(payload, crc32c(head))) + payload
 
 
@@ -106,14 +116,28 @@ class SlowTable:
             batch = with_seq(TABLES[self.table], rows, self.next_seq)
             if batch.num_rows == 0:
                 return self.next_seq
-            frame = encode_frame(batch, self.next_seq)
-            file = self._log_file()
-            file.append(frame)
-            self._file_bytes += len(frame)
-            first_seq = self.next_seq
-            self.next_seq += batch.num_rows
-            self.head.words[Word.VISIBLE_SEQ] = self.next_seq - 1
-            return first_seq
+            return self._write(encode_frame(batch, self.next_seq), batch.num_rows)
+
+    def reserve(self, rows: int) -> int:
+        """Set numbers aside for rows that go straight to the lake; durable on return.
+
+        Give the first of them. From now on memory alone answers only for what comes later.
+        """
+        assert rows > 0
+        with self.lock:
+            first_seq = self._write(_framed(b"", rows, self.next_seq), rows)
+            self.head.words[Word.FIRST_SEQ] = self.next_seq
+        self.commit()
+        return first_seq
+
+    def _write(self, frame: bytes, rows: int) -> int:
+        file = self._log_file()
+        file.append(frame)
+        self._file_bytes += len(frame)
+        first_seq = self.next_seq
+        self.next_seq += rows
+        self.head.words[Word.VISIBLE_SEQ] = self.next_seq - 1
+        return first_seq
 
     def commit(self) -> int:
         """Make everything visible durable; a no-op when nothing is new."""
@@ -150,9 +174,12 @@ class SlowTable:
             for frame in scan_frames(raw):
                 if expected is not None and frame.first_seq > expected:
                     found.holes.append(Hole(self.table, expected, frame.first_seq - 1))
-                first_seq = frame.first_seq if first_seq is None else first_seq
                 expected = frame.first_seq + frame.rows
-                found.rows += frame.rows
+                if frame.is_reservation:
+                    first_seq = None
+                else:
+                    first_seq = frame.first_seq if first_seq is None else first_seq
+                    found.rows += frame.rows
                 end = frame.end
             if end < len(raw):
                 self._cut(number, raw, end, is_last=number == numbers[-1])
@@ -200,7 +227,8 @@ def drop_oldest_log(disk: Disk, paths: Paths, table: str, head: Head) -> bool:
         return False
     raw = memoryview(disk.read(paths.segment(table, number + 1)))
     following = next(scan_frames(raw), None)
-    words[Word.FIRST_SEQ] = following.first_seq if following else words[Word.VISIBLE_SEQ] + 1
+    first_seq = following.first_seq if following else words[Word.VISIBLE_SEQ] + 1
+    words[Word.FIRST_SEQ] = max(first_seq, words[Word.FIRST_SEQ])
     words[Word.FIRST_SEGMENT] = number + 1
     disk.remove(paths.segment(table, number))
     disk.sync_folder(paths.hot(table))

@@ -36,7 +36,8 @@ class _Log:
             raw = memoryview(file.read())
         end = 0
         for frame in scan_frames(raw):
-            self._loose.append(frame.batch())
+            if not frame.is_reservation:
+                self._loose.append(frame.batch())
             end = frame.end
         self._read_bytes += end
         if sum(batch.num_rows for batch in self._loose) >= FOLD_ROWS:

@@ -95,6 +95,10 @@ class Store:
         """Store rows of a slow table; visible on return. Give the first seq; raise DiskFull."""
         return self._slow(table).append(rows)
 
+    def reserve(self, table: str, rows: int) -> int:
+        """Set numbers of a slow table aside for rows that are sealed without having been hot."""
+        return self._slow(table).reserve(rows)
+
     def reject(self, rejected: Sequence[Rejected]) -> None:
         """Keep refused rows, with the reason and the bytes as they came."""
         if rejected:

@@ -6,7 +6,7 @@ twice, never not at all. Nothing here is changed in place; a new moment is a new
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -79,6 +79,19 @@ class View:
         return pa.RecordBatchReader.from_batches(
             TABLES[table].schema, _in_order(parts, wanted, table)
         )
+
+    def columns(
+        self, table: str, symbol: str, names: Sequence[str], *, start_us: int, end_us: int
+    ) -> pa.Table:
+        """Some columns of one symbol's rows in [start, end), as plain text and in no order.
+
+        Columns that are not named are not read. `symbol` is not among them.
+        """
+        wanted = Range(start_us, end_us)
+        schema = pa.schema([TABLES[table].plain_schema.field(name) for name in names])
+        parts = self._parts(table, symbol, wanted)
+        found = [rows.cast(schema) for part in parts for rows in part.columns(names, wanted)]
+        return pa.Table.from_batches(found, schema)
 
     def estimate(
         self,
@@ -182,6 +195,11 @@ class HotPart:
     @property
     def is_hot(self) -> bool:
         return True
+
+    def columns(self, names: Sequence[str], wanted: Range) -> Iterator[pa.RecordBatch]:
+        """Some columns of the range."""
+        rows = self.slice.batch
+        yield rows.select(list(names)).filter(in_range(rows, wanted))
 
     def batches(self, wanted: Range) -> Iterator[pa.RecordBatch]:
         """Rows of the range; zero-copy where the slice is sorted and all rows are wanted."""
