@@ -21,6 +21,9 @@ from core.settings import Settings
 from ingest.demo import DemoMarket
 from ingest.demo_book import DemoBook
 from ingest.dxlink_feed import start_feed
+from ingest.gex_spool import check_name, spooled_hours
+from ingest.gex_tape import TABLES as GEX_TABLES
+from ingest.gex_tape import GexTape
 from ingest.guard import check
 from ingest.sierra_feed import Doors, start_sierra
 from storage.disk import OsDisk
@@ -56,6 +59,7 @@ class Ingest:
         self.board = Board("ingest", clock)
         self.store = open_store(settings, clock)
         self.keeper = open_keeper(settings, self.store, clock)
+        self.gex = GexTape(self.store, self.keeper)
         self._intake = IntakeServer(self.paths, self._answer)
         self._threads: list[threading.Thread] = []
 
@@ -158,21 +162,26 @@ class Ingest:
         self.board.state("sealer", "degraded" if sealing else "ok", str(sealing or ""), limit_s=5)
 
     def _answer(self, header: dict[str, Any], body: bytes) -> dict[str, Any]:
+        reply: dict[str, Any] = {}
         match header.get("op"):
             case "append":
-                return {"rows": self.take(TickBatch.from_arrow(arrow_batch(body)))}
+                reply["rows"] = self.take(TickBatch.from_arrow(arrow_batch(body)))
+            case "append_rows" if header["table"] in GEX_TABLES:
+                reply["is_new"] = self.gex.append_new(header["table"], arrow_batch(body))
             case "append_rows":
-                return {"first_seq": self.store.append_rows(header["table"], arrow_batch(body))}
+                reply["first_seq"] = self.store.append_rows(header["table"], arrow_batch(body))
+            case "publish_gex":
+                hours = spooled_hours(self.paths.gex_spool / check_name(header["folder"]))
+                reply["added"] = self.gex.publish(header["symbol"], hours)
             case "reject":
                 self.store.reject(rejected_from(header["rows"]))
-                return {}
             case "seal":
-                return {"files": self.keeper.seal_now(header["symbols"])}
+                reply["files"] = self.keeper.seal_now(header["symbols"])
             case "commit":
                 self.store.commit()
-                return {}
             case op:
                 raise BadTicket(f"intake knows no operation {op!r}")
+        return reply
 
 
 def open_store(settings: Settings, clock: Clock) -> Store:

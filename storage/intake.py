@@ -112,9 +112,10 @@ class IntakeClient:
         """Store a batch of a fast table."""
         self.ask({"op": "append"}, arrow_bytes(batch.to_arrow()))
 
-    def append_rows(self, table: str, rows: pa.RecordBatch) -> None:
-        """Store rows of a slow table."""
-        self.ask({"op": "append_rows", "table": table}, arrow_bytes(rows))
+    def append_rows(self, table: str, rows: pa.RecordBatch) -> list[bool]:
+        """Store rows of a slow table; say of each whether it was new, where rows have identity."""
+        reply = self.ask({"op": "append_rows", "table": table}, arrow_bytes(rows))
+        return list(reply.get("is_new", ()))
 
     def reject(self, rejected: list[Rejected]) -> None:
         """Keep refused rows."""

@@ -21,7 +21,7 @@ from storage.hot import HotReader
 from storage.reader import HotSlice
 from storage.seal import Sealer, SealJob
 from storage.store import Store
-from storage.view import Manifests
+from storage.view import Manifests, View
 
 log = Log("keeper")
 ROUND_S = 1.0
@@ -72,6 +72,10 @@ class Keeper:
             return sum(
                 self._seal_table(table.name, None, frozenset(symbols)) for table in LOGGED_TABLES
             )
+
+    def view(self) -> View:
+        """What may be seen now, through the keeper's own mappings."""
+        return View(self._hot, self._manifests)
 
     def seal_apart(self, table: str, symbol: str, parts: Iterable[pa.RecordBatch]) -> int:
         """Seal rows that were never hot; give the number of files. See `Sealer.seal_apart`."""

@@ -45,6 +45,16 @@ class Paths:
         """Where other processes hand rows to the writer."""
         return self.run / "intake.sock"
 
+    @property
+    def gex_spool(self) -> Path:
+        """Where history files wait to be published; may be deleted when stopped."""
+        return self.run / "gex"
+
+    @property
+    def gex_jobs(self) -> Path:
+        """The queue of history files to fetch and import."""
+        return self.root / "gex_jobs.sqlite"
+
     def status(self, process: str) -> Path:
         """The status file one process keeps fresh."""
         return self.run / f"{process}.status.json"
