@@ -81,6 +81,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("SIERRA_SYMBOLS", "", _words, "roots to read from Sierra files; empty means all"),
     Setting("WEBHOOK_TOKEN", "", _text, "shared secret of the webhooks; empty: loopback only"),
     Setting(
+        "WEBHOOK_ORIGINS",
+        "https://unusualwhales.com,https://www.gexbot.com,https://gexbot.com,https://app.gexbot.com",
+        _words,
+        "sites whose pages may post to the webhooks",
+    ),
+    Setting(
         "GEX_HISTORY_HOSTS",
         "hist.gex.bot,hist.gexbot.com,nfagexbotresearch.blob.core.windows.net",
         _words,
@@ -204,6 +210,8 @@ def _contradictions(values: Mapping[str, object]) -> list[str]:
         faults.append("TLS_CERT and TLS_KEY: give both or neither")
     if values["HOST"] not in LOOPBACK_HOSTS and not values["TLS_CERT"]:
         faults.append(f"HOST={values['HOST']!r}: only loopback is served without TLS_CERT/TLS_KEY")
+    if values["HOST"] not in LOOPBACK_HOSTS and not values["WEBHOOK_TOKEN"]:
+        faults.append(f"HOST={values['HOST']!r}: only loopback is served without WEBHOOK_TOKEN")
     return faults
 
 

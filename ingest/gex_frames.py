@@ -56,7 +56,7 @@ Item = Parsed | Ignored | Unknown | Refused
 def read_post(found: object, now_ns: int) -> list[Item]:
     """Every item of a post's JSON, in its order."""
     about = About("uw", now_ns)
-    if not isinstance(found, list) or _is_frame(found):
+    if not isinstance(found, list) or not is_batch(found):
         return list(_items(found, about, ""))
     if len(found) > ITEMS_MAX:
         fault = Fault("", f"expected at most {ITEMS_MAX} items, found {len(found)}; post in parts")
@@ -64,13 +64,16 @@ def read_post(found: object, now_ns: int) -> list[Item]:
     return [item for place, part in enumerate(found) for item in _items(part, about, f"[{place}]")]
 
 
-def _is_frame(found: list[object]) -> bool:
-    """A Phoenix frame [join, ref, topic, event, payload] or an official one [channel, payload]."""
+def is_batch(found: object) -> bool:
+    """Whether a post holds several items: a list that is not itself a frame.
+
+    Frames are Phoenix' [join, ref, topic, event, payload] and the official [channel, payload].
+    """
     match found:
         case [_, _, str(), str(), dict()] | [str(), dict() | list()]:
-            return True
-        case _:
             return False
+        case _:
+            return isinstance(found, list)
 
 
 def _items(found: object, about: About, path: str) -> Iterator[Item]:

@@ -135,9 +135,13 @@ def on_pipeline_error(request: Request, error: Exception) -> Response:
     return error_answer(status, error.code, message, error_id)
 
 
-def error_answer(status: int, code: str, message: str, error_id: str = "") -> JSONResponse:
-    """Every error body has this one shape."""
-    body = {"code": code, "message": message, "id": error_id or _new_id()}
+def error_answer(
+    status: int, code: str, message: str, error_id: str = "", *, detail: object = None
+) -> JSONResponse:
+    """Every error body has this one shape; `detail` names each place that is wrong."""
+    body: dict[str, object] = {"code": code, "message": message, "id": error_id or _new_id()}
+    if detail is not None:
+        body["detail"] = detail
     return JSONResponse(body, status)
 
 

@@ -20,6 +20,7 @@ from storage.paths import Paths
 from webui.app import make_app
 from webui.edge import own_aliases, own_names
 from webui.house import open_house
+from webui.webhooks import open_webhooks
 
 PUBLISH_S = 1
 STOP_S_MAX = 2  # for answers under way; then they are cut
@@ -50,6 +51,9 @@ def run(
         board = Board("web", clock)
         board.gauge("port", port)
         house = open_house(settings, clock, is_demo=is_demo)
+        host = settings.text("HOST")
+        names = own_names(host, port)
+        hooks = open_webhooks(settings, names, board, clock)
 
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -57,16 +61,16 @@ def run(
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(_keep_fresh, board, paths)
                 tasks.start_soon(house.hub.run)
+                tasks.start_soon(hooks.run)
                 on_ready(port)
                 log.info("web.opened", host=settings.text("HOST"), port=port)
                 yield
                 tasks.cancel_scope.cancel()
 
-        host = settings.text("HOST")
         app = make_app(
-            house.routes,
+            [*house.routes, *hooks.routes()],
             house.stream,
-            own_names(host, port),
+            names,
             own_aliases(host, port),
             lifespan=lifespan,
         )

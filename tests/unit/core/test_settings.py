@@ -70,7 +70,9 @@ def test_other_programs_variables_in_the_environment_are_no_fault():
 
 def test_listening_beyond_loopback_needs_a_certificate():
     assert "loopback" in faults(HOST="0.0.0.0")[0]
-    settings = load(environ={"HOST": "0.0.0.0", "TLS_CERT": "a.pem", "TLS_KEY": "b.pem"})
+    settings = load(
+        environ={"HOST": "0.0.0.0", "TLS_CERT": "a.pem", "TLS_KEY": "b.pem", "WEBHOOK_TOKEN": "t"}
+    )
     assert settings.text("HOST") == "0.0.0.0"
 
 
