@@ -82,7 +82,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("WEBHOOK_TOKEN", "", _text, "shared secret of the webhooks; empty: loopback only"),
     Setting(
         "WEBHOOK_ORIGINS",
-        "https://unusualwhales.com,https://www.gexbot.com,https://gexbot.com,https://app.gexbot.com",
+        "https://unusualwhales.com,https://www.gexbot.com,https://gexbot.com,"
+        "https://app.gexbot.com",
         _words,
         "sites whose pages may post to the webhooks",
     ),
