@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -47,6 +48,10 @@ class LocalSink:
     def append(self, batch: TickBatch) -> None:
         """Store rows the guard has passed."""
         self._store.append(batch)
+
+    def append_rows(self, table: str, rows: pa.RecordBatch) -> None:
+        """Store rows of a slow table."""
+        self._store.append_rows(table, rows)
 
     def reject(self, rejected: list[Rejected]) -> None:
         """Keep refused rows."""

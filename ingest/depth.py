@@ -194,6 +194,11 @@ def decode(records: Records, first: int, naming: DepthNaming, ts_recv: int) -> D
     return Decoded(batch, Tally(len(records), blanks, len(refused)), refused)
 
 
+def no_repeats(chunk: int) -> NDArray[np.int64]:
+    """Records are numbered, so no chunk can hold another's numbers."""
+    raise AssertionError(f"chunk {chunk} of a depth file has a record's number twice")
+
+
 def _bounds(day_us: int) -> tuple[int, int]:
     """First and last allowed time of a day's records, as the file writes them."""
     start = day_us + EPOCH_US

@@ -46,6 +46,9 @@ class PatientStore:
         """Keep refused rows."""
         self._wait(lambda: self.ledger.reject(rejected))
 
+    def seal(self, symbols: list[str], /) -> None:
+        """A feed leaves sealing to its time."""
+
     def commit(self) -> None:
         """Make everything durable."""
         self.ledger.commit()

@@ -127,7 +127,7 @@ class DepthFeed:
         decoded = depth.decode(grown.records, grown.first, file.naming, now_us)
         if grown.is_again:
             Taker(store, self.place.existing, now_us).take(
-                grown.first, decoded.batch, Ranks(no_repeats)
+                grown.first, decoded.batch, Ranks(depth.no_repeats)
             )
         else:
             store.take(decoded.batch)
@@ -217,11 +217,6 @@ class DepthFeed:
             board.state(PART, "late", detail)
         else:
             board.state(PART, "degraded" if unknown else "ok", detail, limit_s=30)
-
-
-def no_repeats(chunk: int) -> NDArray[np.int64]:
-    """Records of a depth file are numbered, so no chunk can hold another's numbers."""
-    raise AssertionError(f"chunk {chunk} of a depth file has a record's number twice")
 
 
 def _last_clear(source: RecordFile, end: int) -> int:

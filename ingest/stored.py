@@ -8,7 +8,7 @@ from storage.view import Views
 
 
 class StoredNumbers:
-    """The `source_seq` of stored rows."""
+    """Numbers and times of stored rows."""
 
     def __init__(self, views: Views) -> None:
         self._views = views
@@ -26,3 +26,18 @@ class StoredNumbers:
             )
             found.append(batch.column("source_seq").filter(same).to_numpy())
         return np.concatenate(found)
+
+    def rows_max(self, table: str, symbol: str, start_us: int, end_us: int) -> int:
+        """At most how many rows are in [start_us, end_us)."""
+        return self._views.view().estimate(table, symbol, start_us=start_us, end_us=end_us)[0]
+
+    def times(
+        self, table: str, symbol: str, contract: str, start_us: int, end_us: int
+    ) -> NDArray[np.int64]:
+        """`ts_event` of the rows in [start_us, end_us), rising."""
+        found = [np.zeros(0, np.int64)]
+        for batch in self._views.view().scan(table, symbol, start_us=start_us, end_us=end_us):
+            is_ours = pc.equal(batch.column("contract").cast("string"), contract)
+            times = batch.column("ts_event").cast("int64")
+            found.append(times.filter(is_ours).to_numpy())
+        return np.sort(np.concatenate(found))

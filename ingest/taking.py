@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from core.batch import Rejected, TickBatch
 from ingest.guard import find_faults, reject_rows
 from ingest.ranks import Ranks, Seqs
+
+SEAL_ROWS = 2_000_000
 
 
 class Sink(Protocol):
@@ -20,8 +23,14 @@ class Sink(Protocol):
     def append(self, batch: TickBatch, /) -> object:
         """Keep rows; raise DiskFull or Unavailable, then none of them is kept."""
 
+    def append_rows(self, table: str, rows: pa.RecordBatch, /) -> object:
+        """Keep rows of a slow table."""
+
     def reject(self, rejected: list[Rejected], /) -> object:
         """Keep refused rows."""
+
+    def seal(self, symbols: list[str], /) -> object:
+        """Seal all rows of these symbols now."""
 
 
 class Existing(Protocol):
@@ -32,6 +41,12 @@ class Existing(Protocol):
     ) -> Seqs:
         """`source_seq` of each row of a contract and source with start <= ts_event < end."""
 
+    def rows_max(self, table: str, symbol: str, start_us: int, end_us: int) -> int:
+        """At most how many rows there are with start <= ts_event < end; costs little."""
+
+    def times(self, table: str, symbol: str, contract: str, start_us: int, end_us: int) -> Seqs:
+        """`ts_event` of each row of a contract with start <= ts_event < end, rising."""
+
 
 @dataclass(slots=True)
 class Taker:
@@ -41,6 +56,7 @@ class Taker:
     existing: Existing
     now_us: int
     added: int = 0
+    unsealed: int = 0
     duplicates: int = 0
     rejected: int = 0
 
@@ -52,19 +68,38 @@ class Taker:
         is_new = ranks.new_rows(seqs, self._stored(good))
         if faults is not None:
             self._take_rejects(batch, faults, is_new)
-        if is_new.any():
-            self.sink.append(good if is_new.all() else good.take(is_new))
-        added = int(np.count_nonzero(is_new))
-        self.added += added
-        self.duplicates += len(seqs) - added
+        self._append(good if is_new.all() else good.take(is_new))
+        self.duplicates += len(seqs) - int(np.count_nonzero(is_new))
         ranks.remember(chunk, seqs)
         return seqs
+
+    def take_fresh(self, batch: TickBatch) -> None:
+        """Take the good rows of a chunk of which the tape can hold none."""
+        faults = find_faults(batch, self.now_us)
+        if faults is not None:
+            self.rejected += int(np.count_nonzero(faults))
+            self.sink.reject(reject_rows(batch, faults, self.now_us))
+        self._append(good_rows(batch, faults))
+
+    def seal(self, symbol: str) -> None:
+        """Seal what was taken, so that memory holds a bounded part of any file."""
+        self.sink.seal([symbol])
+        self.unsealed = 0
 
     def take_unreadable(self, rejects: list[Rejected]) -> None:
         """Keep lines that are no rows, unless all rows so far were known: then so are these."""
         self.rejected += len(rejects)
         if rejects and (self.added or not self.duplicates):
             self.sink.reject(rejects)
+
+    def _append(self, rows: TickBatch) -> None:
+        if rows.rows == 0:
+            return
+        self.sink.append(rows)
+        self.added += rows.rows
+        self.unsealed += rows.rows
+        if self.unsealed >= SEAL_ROWS:
+            self.seal(rows.symbol)
 
     def _take_rejects(
         self, batch: TickBatch, faults: NDArray[np.uint8], is_new: NDArray[np.bool_]

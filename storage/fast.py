@@ -239,8 +239,7 @@ class FastTable:
         if self._segment is not None:
             self._retired.append(self._segment)
         self._segment = fresh
-        for lane in self._lanes.values():
-            lane.rows = self.layout.block_rows  # every symbol takes a block of the new segment
+        self._lanes.clear()  # every symbol takes a block of the new segment
         self.head.words[Word.LAST_SEGMENT] = fresh.number
         log.info("segment.opened", table=self.table, number=fresh.number, seq=self.next_seq)
 

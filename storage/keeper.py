@@ -67,11 +67,17 @@ class Keeper:
         self._thread.join()
 
     def seal_now(self, symbols: Sequence[str]) -> int:
-        """Seal every row of these symbols, whole hour or not; give the number of files."""
+        """Seal every row of these symbols, whole hour or not; give the number of files.
+
+        Segments of old rows alone are let go at once, so an import of any size fits into memory.
+        """
         with self._working:
-            return sum(
+            files = sum(
                 self._seal_table(table.name, None, frozenset(symbols)) for table in LOGGED_TABLES
             )
+            for table in LOGGED_TABLES:
+                self._let_go(table.name, self._clock.now_ns())
+            return files
 
     def view(self) -> View:
         """What may be seen now, through the keeper's own mappings."""
@@ -130,6 +136,7 @@ class Keeper:
             return 0
         self._store.commit()  # nothing is sealed that is not durable
         files = self._sealer.seal_many(table, jobs)
+        self._hot.table(table).release_pages()
         self._tell(table)
         return len(files)
 
@@ -149,7 +156,7 @@ class Keeper:
                 seq <= sealed_seq.get(symbol if TABLES[table].by_symbol else "", 0)
                 for symbol, seq in segment.last_seqs.items()
             )
-            if not is_sealed or segment.newest_recv_us >= oldest_us:
+            if not is_sealed or segment.newest_us >= oldest_us:
                 return
             if not self._store.drop_segment(table, segment.number):
                 return

@@ -48,11 +48,11 @@ class HotSlice:
 
 @dataclass(frozen=True, slots=True)
 class OldestSegment:
-    """A table's oldest segment: each symbol's last seq in it, and when its newest row came."""
+    """A table's oldest segment: each symbol's last seq in it, and its newest row's `ts_event`."""
 
     number: int
     last_seqs: dict[str, int]
-    newest_recv_us: int
+    newest_us: int
 
 
 class MappedBlock:
@@ -200,6 +200,10 @@ class MappedSegment:
         """Rows of a block that the writer has published."""
         return self._words[self._lines + block * TABLE_LINE // 8 + 1]
 
+    def release_pages(self) -> None:
+        """Let the kernel take the pages back that were read; reading again brings them back."""
+        self._map.madvise(mmap.MADV_DONTNEED)
+
     def symbol_codes(self, code: int) -> pa.Buffer:
         """A block's worth of one symbol code; shared by the blocks of the segment."""
         if code not in self._codes:
@@ -245,6 +249,7 @@ class FastReader:
             gone = self._segments.pop(number)
             for blocks in self._by_symbol.values():
                 blocks[:] = [block for block in blocks if block.segment is not gone]
+            gone.blocks = []  # they know their segment: nothing may wait for a search for circles
         newest = max(self._segments, default=first - 1)
         for number in range(max(first, newest), last + 1):
             if number not in self._segments:
@@ -303,8 +308,14 @@ class FastReader:
             rows = self._segments[number].visible_rows(block.number)
             if rows:
                 last_seqs[names[block.symbol_code]] = int(block.values["seq"][rows - 1])
-                newest_us = max(newest_us, int(block.values["ts_recv"][:rows].max()))
+                newest_us = max(newest_us, int(block.values["ts_event"][:rows].max()))
         return OldestSegment(number, last_seqs, newest_us)
+
+    def release_pages(self) -> None:
+        """Do not count what was read as this process's memory any longer."""
+        with self._lock:
+            for segment in self._segments.values():
+                segment.release_pages()
 
     def block_at(self, segment: int, block: int) -> MappedBlock | None:
         """A block by its place, or None where it was let go."""

@@ -98,8 +98,11 @@ class SlowReader:
         for batch in self._logs[number].batches():
             symbols = batch.column("symbol").to_pylist()
             last_seqs.update(zip(symbols, batch.column("seq").to_pylist(), strict=True))
-            newest_us = max(newest_us, pc.max(batch.column("ts_recv").cast(pa.int64())).as_py())
+            newest_us = max(newest_us, pc.max(batch.column("ts_event").cast(pa.int64())).as_py())
         return OldestSegment(number, last_seqs, newest_us)
+
+    def release_pages(self) -> None:
+        """What was read of a log is held as batches, not as pages."""
 
     def _batches(self) -> list[pa.RecordBatch]:
         with self._lock:

@@ -9,6 +9,8 @@ class MemoryTape:
     def __init__(self, *, is_blind=False):
         self.batches = []
         self.rejects = []
+        self.slow = {}
+        self.sealed = []
         self.asked = []
         self._is_blind = is_blind
         self._settled = 0
@@ -20,6 +22,25 @@ class MemoryTape:
     def reject(self, rejected, /):
         assert rejected
         self.rejects += rejected
+
+    def append_rows(self, table, rows, /):
+        self.slow.setdefault(table, []).append(rows)
+
+    def seal(self, symbols, /):
+        self.sealed.append(symbols)
+
+    def rows_max(self, table, symbol, start_us, end_us):
+        times = [
+            b.columns["ts_event"] for b in self.batches if (b.table, b.symbol) == (table, symbol)
+        ]
+        return sum(int(((at >= start_us) & (at < end_us)).sum()) for at in times)
+
+    def times(self, table, symbol, contract, start_us, end_us):
+        found = [np.empty(0, np.int64)]
+        for rows in self.slow.get(table, []):
+            times = rows.column("ts_event").cast("int64").to_numpy()
+            found.append(times[(times >= start_us) & (times < end_us)])
+        return np.sort(np.concatenate(found))
 
     def settle(self):
         self._settled = len(self.batches)
