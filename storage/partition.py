@@ -19,8 +19,8 @@ from core.errors import PartitionCorrupt, SealFailed
 from core.schema import Table
 from storage.delta import make_folder, sync
 from storage.digest import FOOTER_KEY, Blank, Digest, parse_digest, stamp
-from storage.duck import write_parquet
 from storage.manifest import Manifest, Partition, seq_columns
+from storage.parquet import write_parquet
 
 GROUP_ROWS = 122_880
 NESTED_GROUP_ROWS = 8_192  # ladders are kilobytes a row
@@ -177,7 +177,8 @@ def _write(
 
 def _prove(path: Path, digest: Digest, bounds: _Bounds) -> None:
     found_digest, found = Digest(digest.group_rows), _Bounds(bounds.table)
-    with pq.ParquetFile(path) as source:
+    words = [name for name in bounds.table.text_columns if name != "symbol"]
+    with pq.ParquetFile(path, read_dictionary=words) as source:
         for number in range(source.num_row_groups):
             rows = source.read_row_group(number, use_threads=False).combine_chunks()
             for batch in rows.to_batches():

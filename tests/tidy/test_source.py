@@ -18,7 +18,7 @@ DOORS = {
     "crc32c": ["storage/*"],
     "deltalake": ["storage/*"],
     "dotenv": ["core/settings.py"],
-    "duckdb": ["storage/duck*.py", "storage/query*.py"],
+    "duckdb": ["storage/query*.py"],
     "httpx": ["ingest/*"],
     "jinja2": ["webui/*"],
     "pyarrow.flight": ["flight_server/*", "bench/*", "tickflight.py"],
