@@ -14,9 +14,12 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from core.board import read_boards
 from core.clock import Clock
 from core.errors import PipelineError
-from webui.access import Gate
+from webui.access import Gate, Handler
+from webui.api import Api
 from webui.assets import Assets
+from webui.drill import Drill
 from webui.edge import Edge, on_http_error, on_pipeline_error
+from webui.keys_api import KeysApi
 from webui.login import Login
 from webui.pages import Pages
 from webui.status import Tape, gather, is_serving
@@ -73,17 +76,52 @@ class Static:
         return Response(body, headers=headers, media_type=asset.media_type)
 
 
-def routes(
-    gate: Gate, login: Login, pages: Pages, health: Health, assets: Assets
-) -> list[BaseRoute]:
-    """What is there without the drill-downs' own answers."""
+def page_routes(gate: Gate, pages: Pages, drill: Drill) -> list[BaseRoute]:
+    """What people look at."""
     return [
         Route("/", gate.page(pages.overview)),
         Route("/market", gate.page(pages.market)),
         Route("/market/{symbol}", gate.page(pages.market)),
+        Route("/data", gate.page(drill.data)),
+        Route("/queries", gate.page(drill.queries)),
+        Route("/keys", gate.page(drill.keys)),
+        Route("/events", gate.page(drill.events)),
         Route("/login", pages.login),
+    ]
+
+
+def answer_routes(gate: Gate, api: Api, keys: KeysApi, login: Login) -> list[BaseRoute]:
+    """What the scripts of the pages ask."""
+    asked: dict[str, Handler] = {
+        "/ui/status": api.status,
+        "/ui/bars": api.bars,
+        "/ui/sample": api.sample,
+        "/ui/sample.parquet": api.parquet,
+        "/ui/heat": api.heat,
+        "/ui/gex": api.gex,
+        "/ui/gex/moments": api.moments,
+        "/ui/service": api.service,
+    }
+    changed: dict[str, Handler] = {
+        "/ui/keys": keys.create,
+        "/ui/keys/revoke": keys.revoke,
+        "/ui/sessions/end": keys.end_session,
+    }
+    return [
+        *(Route(path, gate.api(handler)) for path, handler in asked.items()),
+        *(
+            Route(path, gate.api(handler, "admin"), methods=["POST"])
+            for path, handler in changed.items()
+        ),
+        Route("/api/samples", gate.api(api.samples, "ui", "admin", "read")),
         Route("/ui/login", login.log_in, methods=["POST"]),
         Route("/ui/logout", login.log_out, methods=["POST"]),
+    ]
+
+
+def plain_routes(gate: Gate, health: Health, assets: Assets) -> list[BaseRoute]:
+    """Files and health."""
+    return [
         Route("/healthz", health.healthz),
         Route("/api/status", gate.api(health.status, "ui", "admin", "read")),
         Route("/static/{build}/{name}", Static(assets).serve),

@@ -10,10 +10,13 @@ from flight_server.keys import KeyRing
 from storage.disk import OsDisk
 from storage.paths import Paths
 from webui.access import Gate
-from webui.app import Health, routes
+from webui.api import Api
+from webui.app import Health, answer_routes, page_routes, plain_routes
 from webui.assets import load_assets
+from webui.drill import Drill
 from webui.hub import Hub
 from webui.journal import Journal
+from webui.keys_api import KeysApi
 from webui.login import Login
 from webui.pages import Pages
 from webui.picture import Gatherer
@@ -38,21 +41,20 @@ def open_house(settings: Settings, clock: Clock, *, is_demo: bool = False) -> Ho
     disk = OsDisk()
     is_secure = bool(settings.text("TLS_CERT"))
     ring = KeyRing(paths.keys, disk=disk, clock=clock)
-    gate = Gate(
-        ring,
-        Sessions(paths.sessions, disk=disk, clock=clock),
-        is_demo=is_demo,
-        is_secure=is_secure,
-    )
+    sessions = Sessions(paths.sessions, disk=disk, clock=clock)
+    gate = Gate(ring, sessions, is_demo=is_demo, is_secure=is_secure)
     journal = Journal(paths.journal, clock)
     journal.note("web", "ok", "Dashboard started")
     tape = StoreTape(paths, settings.lake_url)
     hub = Hub(Gatherer(settings, tape, journal, clock), clock)
     assets = load_assets()
-    login = Login(gate, paths.links, Throttle(clock), journal, clock)
     secure = "+tls" if is_secure else ""
     flight_url = f"grpc{secure}://{settings.text('HOST')}:{settings.number('FLIGHT_PORT')}"
     pages = Pages(hub, assets, flight_url)
-    health = Health(paths.run, tape, clock)
-    found = routes(gate, login, pages, health, assets)
+    drill = Drill(pages, hub.gatherer, ring, sessions)
+    login = Login(gate, paths.links, Throttle(clock), journal, clock)
+    keys = KeysApi(ring, sessions, hub, journal, clock)
+    found = page_routes(gate, pages, drill)
+    found += answer_routes(gate, Api(hub, flight_url), keys, login)
+    found += plain_routes(gate, Health(paths.run, tape, clock), assets)
     return House(hub, Stream(hub, gate, assets.build), found)

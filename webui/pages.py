@@ -87,7 +87,7 @@ class Pages:
         topics = ["status", "symbols", "queries", "events", "coverage"]
         topics += [f"{kind}:{symbol}" for kind in ("bar", "ladder", "gex") if symbol]
         boot = self._boot("overview", symbol, topics)
-        return self.render("overview.html", request, sheet, boot, symbol=symbol, **self._map())
+        return self.render("overview.html", request, sheet, boot, symbol=symbol, **self.map())
 
     def market(self, request: Request) -> Response:
         """One symbol in depth."""
@@ -154,7 +154,8 @@ class Pages:
         boot["symbol"] = symbol
         return boot
 
-    def _map(self) -> dict[str, object]:
+    def map(self) -> dict[str, object]:
+        """The geometry of the map of the year."""
         days = self._now.coverage.days
         return {
             "cov_width": grid_paths(days, CELL, CELL_GAP)[1],

@@ -286,7 +286,7 @@ export class Chart {
     g.textAlign = "right";
     for (const [side, found] of Object.entries(edges)) {
       found.forEach(([sign, level, colour], i) => {
-        const at = side === "up" ? 10 + i * 15 : bottom - 10 - i * 15;
+        const at = side === "up" ? 28 + i * 15 : bottom - 10 - i * 15;
         const text = `${side === "up" ? "\u25B2" : "\u25BC"} ${sign} ${formatPrice(level)}`;
         const wide = g.measureText(text).width + 10;
         g.fillStyle = this.colours.bg1;

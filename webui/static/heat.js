@@ -56,7 +56,8 @@ export class Heat {
   paintBest(g, wide, y) {
     for (const [place, colour] of [[2, this.colours.up], [3, this.colours.down]]) {
       g.strokeStyle = colour;
-      g.lineWidth = 1.2;
+      g.lineWidth = 1;
+      g.globalAlpha = 0.7;
       g.beginPath();
       this.columns.forEach((column, i) => {
         const at = y(column[place]);
@@ -65,6 +66,7 @@ export class Heat {
       });
       g.stroke();
     }
+    g.globalAlpha = 1;
   }
 
   paintAxes(g, { plotW, bottom, low, high, y, wide }) {
