@@ -323,7 +323,7 @@ SPOT_CHECKS = Table(
     (
         *_head(),
         Column("table_name", TEXT, "the table whose rows were checked"),
-        Column("witness", TEXT, "what they were held against: scid, digest, rollup or eod"),
+        Column("witness", TEXT, "what they were held against: candle, scid, digest, rollup or eod"),
         Column("from_ts", TIME, "start of the sample, naive UTC", "us"),
         Column("to_ts", TIME, "end of the sample, naive UTC", "us"),
         Column("outcome", TEXT, "match, mismatch or unverifiable"),

@@ -22,7 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from core.board import Board
-from core.clock import NS_PER_S, Clock
+from core.clock import MINUTE_NS, NS_PER_MS, NS_PER_S, Clock
 from core.errors import FeedError, FeedLost
 from core.log import Log
 from ingest import dxlink_wire as wire
@@ -212,7 +212,12 @@ class Client:
         self._connections += 1
         link = Link(
             self._connections,
-            Session(access.token, access.instruments, self._timing.keepalive_s),
+            Session(
+                access.token,
+                access.instruments,
+                self._timing.keepalive_s,
+                self._clock.now_ns() // MINUTE_NS * (MINUTE_NS // NS_PER_MS),
+            ),
             anyio.CancelScope(),
             asyncio.Queue(OUTBOX_MAX),
         )

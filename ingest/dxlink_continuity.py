@@ -6,8 +6,6 @@ row we held before the hole. Anything else stays written in the ledger.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -16,8 +14,9 @@ from core.clock import NS_PER_S, NS_PER_US, Clock
 from core.log import Log
 from core.session import session_at
 from ingest import dxlink_wire as wire
-from ingest.dxlink_columns import SOURCE, Prints, event_us
-from ingest.dxlink_known import Known, Stored
+from ingest.dxlink_columns import SOURCE, Columns, Prints, event_us
+from ingest.dxlink_known import Known
+from ingest.dxlink_line import Line, Patience, Snapshot, Tape
 from ingest.dxlink_wire import (
     HISTORY,
     REMOVE,
@@ -27,68 +26,12 @@ from ingest.dxlink_wire import (
     Item,
     Message,
 )
-from ingest.gapbook import Gap, GapBook
+from ingest.dxlink_witness import Court, Verdict
+from ingest.gapbook import GapBook
 from ingest.rolls import Instrument
 
 log = Log("dxlink")
 OVERLAP_US = 5_000_000  # rows of a feed may come this much out of order
-
-
-class Tape(Protocol):
-    """What is stored already."""
-
-    def last_us(self, symbol: str, contract: str) -> int | None:
-        """Time of the newest print of a contract."""
-
-    def stored(self, symbol: str, contract: str, start_us: int, end_us: int) -> Stored:
-        """Prints with start <= ts_event < end, in the order they were stored."""
-
-    def open_gaps(self) -> list[Gap]:
-        """Gaps of this feed that are not closed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long to wait for what, seconds, and how often to try."""
-
-    snapshot_s: float = 60.0
-    retry_s: float = 30.0
-    attempts_max: int = 3
-    silent_rth_s: float = 120.0
-    silent_eth_s: float = 900.0
-
-
-@dataclass(slots=True)
-class Snapshot:
-    """History asked for on one connection, and what has come of it."""
-
-    connection: int
-    item: Item
-    asked_ns: int
-    has_begun: bool = False
-    has_ended: bool = False
-    is_snipped: bool = False
-    has_anchor: bool = False
-    is_spoiled: bool = False  # something was lost since it was asked for
-    oldest: int = 2**63 - 1
-
-
-@dataclass(slots=True)
-class Line:
-    """One contract's tape."""
-
-    instrument: Instrument
-    known: Known
-    last_us: int | None
-    heard_ns: int
-    gap: Gap | None = None
-    anchor: int = 0
-    snapshot: Snapshot | None = None
-    live_us: int | None = None  # first live row after the hole
-    added: int = 0
-    attempts: int = 0
-    retry_ns: int = 0
-    was_silent: bool = False
 
 
 class Continuity:
@@ -113,6 +56,7 @@ class Continuity:
         self._live: list[int] = []
         self.duplicates = 0
         self.stale: list[int] = []  # connections that did not deliver; the caller hangs up
+        self.verdicts: list[tuple[Instrument, Verdict]] = []  # for the caller to write down
 
     def live(self, connection: int, instruments: Sequence[Instrument]) -> None:
         """A connection delivers; whatever lies before it has yet to be proven.
@@ -129,9 +73,28 @@ class Continuity:
             if is_new or not is_taking_over:
                 self._suspect(self._lines[symbol], "the feed was not connected")
         for symbol in [s for s in self._lines if s not in wanted]:
-            line = self._lines.pop(symbol)
-            if line.gap is not None:
-                self._give_up(line, "no longer listened to")
+            self.leave(symbol, "no longer listened to")
+
+    @property
+    def connection(self) -> int | None:
+        """The newest connection that delivers."""
+        return self._live[-1] if self._live else None
+
+    def lines(self) -> list[Line]:
+        """Every contract looked after."""
+        return list(self._lines.values())
+
+    def join(self, instrument: Instrument) -> None:
+        """Prints come of a contract that had none: its tape begins now."""
+        line = self._open_line(instrument)
+        line.last_us = None
+        self._lines[instrument.streamer_symbol] = line
+
+    def leave(self, streamer_symbol: str, reason: str) -> None:
+        """Do not look after a contract any more."""
+        line = self._lines.pop(streamer_symbol, None)
+        if line is not None and line.gap is not None:
+            self._give_up(line, reason)
 
     def lost(self, connection: int, reason: str) -> None:
         """A connection is gone and everything it brought has been given to `prints`."""
@@ -171,6 +134,16 @@ class Continuity:
             self._judge(line, line.snapshot)
         return True
 
+    def hear_day_volumes(self, streamer_symbol: str, rows: Columns) -> None:
+        """Trade rows, as `read_day_volumes` gives them."""
+        if line := self._lines.get(streamer_symbol):
+            line.court.hear_day_volume(rows, self._clock.monotonic_ns())
+
+    def hear_candles(self, streamer_symbol: str, rows: Columns) -> None:
+        """One-minute candles, as `read_candles` gives them."""
+        if line := self._lines.get(streamer_symbol):
+            line.court.hear_candles(rows, self._clock.monotonic_ns())
+
     def tick(self) -> None:
         """Look at what did not happen: silent lines, history that stays away, things to retry."""
         now_ns = self._clock.monotonic_ns()
@@ -184,6 +157,7 @@ class Continuity:
                 self._request(line)
             elif line.gap is None:
                 self._listen(line, now_ns)
+                self._hold_court(line, now_ns)
 
     # -- one line ------------------------------------------------------------------------------
 
@@ -194,7 +168,8 @@ class Continuity:
         starts = [us for us in (last_us, gap.from_us if gap else None) if us is not None]
         floor_us = min(starts) - 2 * OVERLAP_US if starts else 2**62
         known = Known(lambda a, b: self._tape.stored(symbol, contract, a, b), floor_us)
-        line = Line(instrument, known, last_us, self._clock.monotonic_ns(), gap)
+        court = Court(self._patience.witness_grace_s, self._patience.witness_period_s)
+        line = Line(instrument, known, last_us, self._clock.monotonic_ns(), gap, court=court)
         if gap is not None:
             line.anchor = _last_index(gap.from_us + OVERLAP_US)
         return line
@@ -254,6 +229,7 @@ class Continuity:
             about = line.instrument
             self._keep(TickBatch("trades", about.symbol, about.contract, SOURCE, fresh.columns))
             line.added += len(fresh) if channel == HISTORY else 0
+            line.court.add(fresh, is_live=channel != HISTORY)
         line.last_us = max(line.last_us or 0, newest_us)
 
     def _judge(self, line: Line, snapshot: Snapshot) -> None:
@@ -276,8 +252,32 @@ class Continuity:
                 reason="history reaches back to a row held before",
             )
             self._whole(line)
+            self._hear_again(line)
         else:
             self._fail(line, "history holds no row that was held before")
+
+    def _hold_court(self, line: Line, now_ns: int) -> None:
+        """Where a witness saw more than was heard, ask history about that time."""
+        for verdict in line.court.judge(now_ns):
+            self.verdicts.append((line.instrument, verdict))
+            if verdict.is_acted_on and line.gap is None:
+                about, claim = line.instrument, verdict.claim
+                from_us = event_us(line.known.newest_until(claim.after)) - OVERLAP_US
+                line.gap = self._book.open(about.symbol, about.contract, from_us, verdict.reason)
+                line.anchor, line.claim = claim.after, claim
+                line.live_us = event_us(claim.upto)
+                line.added = line.attempts = 0
+                self._request(line)
+
+    def _hear_again(self, line: Line) -> None:
+        """History is merged; where a witness proved right before still saw more, say so."""
+        claim, line.claim = line.claim, None
+        if claim is not None and line.court.again(claim, line.added):
+            about = line.instrument
+            reason = f"the {claim.witness} counts more than history has"
+            gap = self._book.open(about.symbol, about.contract, event_us(claim.after), reason)
+            to_us = event_us(claim.upto)
+            self._book.close(gap, "unrepairable", to_us=to_us, rows=0, reason="nobody has it")
 
     def _fail(self, line: Line, reason: str) -> None:
         line.attempts += 1
@@ -291,6 +291,10 @@ class Continuity:
         assert line.gap is not None
         end_us = self._hole_end_us(line) if to_us is None else to_us
         self._book.close(line.gap, "unrepairable", to_us=end_us, rows=line.added, reason=reason)
+        claim, line.claim = line.claim, None
+        if claim is not None:
+            line.court.again(claim, 0)
+        line.court.floor = None  # a candle of the hole would only tell of it again
         self._whole(line)
 
     def _whole(self, line: Line) -> None:

@@ -18,9 +18,9 @@ from core.errors import FeedLost
 from core.log import Log
 from core.settings import Settings
 from ingest.dxlink_client import PART, Access, Client, Gate, Timing
-from ingest.dxlink_continuity import Patience
 from ingest.dxlink_intake import Intake
 from ingest.dxlink_keeper import Keeper, Place
+from ingest.dxlink_line import Patience
 from ingest.dxlink_tape import StoredTape
 from ingest.gapbook import Ledger
 from ingest.patient import Take

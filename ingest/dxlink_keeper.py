@@ -8,30 +8,39 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol, assert_never
 
 from core.batch import Rejected, TickBatch
 from core.board import Board
 from core.clock import NS_PER_US, Clock
 from core.log import Log
+from ingest.dxlink_board import show
 from ingest.dxlink_client import PART
 from ingest.dxlink_columns import (
     SOURCE,
     Columns,
     Read,
+    event_us,
+    read_candles,
+    read_day_volumes,
     read_last_trades,
     read_prints,
     read_quotes,
 )
-from ingest.dxlink_continuity import Continuity, Patience, Tape
+from ingest.dxlink_continuity import Continuity
 from ingest.dxlink_decode import Decoder, Frame, Garbled, Rows
+from ingest.dxlink_grade import Captures
 from ingest.dxlink_intake import Entry, Mark
-from ingest.dxlink_wire import HISTORY, STREAM, Message
+from ingest.dxlink_line import Patience, Tape
+from ingest.dxlink_wire import CONTRACTS, HISTORY, MINUTES, REMOVE, STREAM, TICKS, Message
+from ingest.dxlink_witness import Verdict
 from ingest.gapbook import GapBook, Ledger
 from ingest.patient import PatientStore, Take
 from ingest.rolls import Instrument
 
 log = Log("dxlink")
+SHOW_TICKS = 25
+QUOTES_LACK = "conflated: the source gives last values, not every quote"
 
 
 class Wire(Protocol):
@@ -72,12 +81,18 @@ class Keeper:
         self._clock = clock
         self._decoders: dict[int, Decoder] = defaultdict(Decoder)
         self._instruments: dict[str, Instrument] = {}
-        self._book = GapBook(self._store, clock, place.tape.open_gaps())
+        self._book = GapBook(self._store, clock, place.tape.open_gaps("trades"))
         self._continuity = Continuity(
             self._keep, self._book, place.tape, wire.send, clock, patience
         )
-        self._last_trades: dict[str, int] = {}
+        self._captures = Captures(
+            self._keep, self._book, self._continuity, wire.send, clock, patience.probe_s
+        )
+        self._quote_book = GapBook(
+            self._store, clock, place.tape.open_gaps("quotes"), table="quotes"
+        )
         self._counted_duplicates = 0
+        self._ticks = 0
 
     def process(self, entries: Sequence[Entry]) -> None:
         """Everything in the order it came; frames of one connection are decoded together."""
@@ -106,6 +121,50 @@ class Keeper:
         self._counted_duplicates += fresh
         if fresh:
             self._board.count("dxlink.duplicates", fresh)
+        self._captures.tick()
+        for about, verdict in self._continuity.verdicts:
+            self._write_down(about, verdict)
+        self._continuity.verdicts.clear()
+        self._ticks += 1
+        if self._ticks % SHOW_TICKS == 1:
+            self._show()
+
+    def _show(self) -> None:
+        show(
+            self._board,
+            self._captures.grades(),
+            self._continuity.lines(),
+            self._book,
+            self._clock.now_ns(),
+            self._clock.monotonic_ns(),
+        )
+        for decoder in self._decoders.values():
+            for channel, period_s in decoder.aggregation_s.items():
+                self._board.gauge(f"dxlink.aggregation_s.{CONTRACTS[channel].lower()}", period_s)
+
+    def _write_down(self, about: Instrument, verdict: Verdict) -> None:
+        """A candle's verdict is a spot check of its minute; every verdict is counted."""
+        claim = verdict.claim
+        self._board.count(f"dxlink.checks.{claim.witness.replace(' ', '_')}.{verdict.outcome}")
+        if claim.witness != "candle" or verdict.outcome == "unverifiable":
+            return
+        now_us = self._clock.now_ns() // NS_PER_US
+        is_match = verdict.outcome == "match"
+        row: dict[str, object] = {
+            "symbol": about.symbol,
+            "ts_event": now_us,
+            "ts_recv": now_us,
+            "source": SOURCE,
+            "table_name": "trades",
+            "witness": claim.witness,
+            "from_ts": event_us(claim.after + 1),
+            "to_ts": event_us(claim.upto + 1),
+            "outcome": verdict.outcome,
+            "rows": claim.count,
+            "matched": claim.count if is_match else min(verdict.stored, claim.count),
+            "detail": "" if is_match else f"{about.contract}: {verdict.stored} of {claim.count}",
+        }
+        self._store.append_rows("spot_checks", [row])
 
     def _note(self, mark: Mark) -> None:
         if mark.what == "lost":
@@ -114,12 +173,11 @@ class Keeper:
             return
         self._instruments = {i.streamer_symbol: i for i in mark.instruments}
         self._continuity.live(mark.connection, mark.instruments)
-        for instrument in mark.instruments:
-            contract = instrument.contract
-            if not instrument.has_prints and self._book.open_gap(contract) is None:
+        self._captures.live(mark.instruments)
+        for about in mark.instruments:
+            if self._quote_book.open_gap(about.contract) is None:
                 now_us = self._clock.now_ns() // NS_PER_US
-                reason = "conflated: the source gives last values, not every print"
-                self._book.open(instrument.symbol, contract, now_us, reason)
+                self._quote_book.open(about.symbol, about.contract, now_us, QUOTES_LACK)
 
     def _decode(self, connection: int, frames: Sequence[Frame]) -> None:
         self._board.count("dxlink.frames", len(frames))
@@ -127,8 +185,8 @@ class Keeper:
             if isinstance(part, Garbled):
                 self._quarantine(connection, part)
             elif isinstance(part, Rows):
-                self._board.count(f"dxlink.rows.{part.event}", len(part))
                 self._rows(connection, part)
+                self._board.count(f"dxlink.rows.{part.event}", len(part))
             elif part["type"] == "CHANNEL_OPENED":
                 self._reopened(connection, part["channel"])
 
@@ -140,30 +198,46 @@ class Keeper:
             self._continuity.history_lost(connection)
 
     def _rows(self, connection: int, rows: Rows) -> None:
-        rejects: list[Rejected] = []
         match rows.event:
             case "TimeAndSale":
-                split, rejects = read_prints(rows)
-                for symbol, prints in split:
-                    if not self._continuity.prints(rows.channel, symbol, prints):
-                        self._board.count("dxlink.rows_unasked", len(prints))
-                if rejects:
-                    # A refused row is kept, but it may hide a print that history has whole.
-                    self._continuity.suspect(connection, f"unreadable: {rejects[0].reason}")
+                rejects = self._prints(connection, rows)
             case "Quote":
                 read = read_quotes(rows)
                 rejects = read.rejects
                 for instrument, columns in self._asked(read, rows):
                     self._keep(_batch("quotes", instrument, columns))
             case "Trade" | "TradeETH":
-                read = read_last_trades(rows)
+                rejects = self._last_trades(rows)
+            case "Candle":
+                read = read_candles(rows)
                 rejects = read.rejects
-                for instrument, columns in self._asked(read, rows):
-                    if not instrument.has_prints:
-                        self._keep_last_values(instrument, _batch("trades", instrument, columns))
-            case _:
-                pass
+                for symbol, candles in read.by_symbol(rows):
+                    self._candles(symbol, candles)
+            case _ as never:
+                assert_never(never)
         self._reject([replace(reject, symbol=self._root(reject.symbol)) for reject in rejects])
+
+    def _prints(self, connection: int, rows: Rows) -> list[Rejected]:
+        split, rejects = read_prints(rows)
+        for symbol, prints in split:
+            if rows.channel == STREAM:
+                self._captures.hear_prints(symbol)
+            if not self._continuity.prints(rows.channel, symbol, prints):
+                self._board.count("dxlink.rows_unasked", len(prints))
+        if rejects:
+            # A refused row is kept, but it may hide a print that history has whole.
+            self._continuity.suspect(connection, f"unreadable: {rejects[0].reason}")
+        return rejects
+
+    def _last_trades(self, rows: Rows) -> list[Rejected]:
+        read = read_last_trades(rows)
+        for about, columns in self._asked(read, rows):
+            batch = _batch("trades", about, columns)
+            self._captures.hear_last_trades(about.streamer_symbol, batch)
+        if rows.event == "Trade":
+            for symbol, told in read_day_volumes(rows).by_symbol(rows):
+                self._continuity.hear_day_volumes(symbol, told)
+        return read.rejects
 
     def _asked(self, read: Read, rows: Rows) -> Iterator[tuple[Instrument, Columns]]:
         """The good rows of each instrument; others are counted."""
@@ -178,13 +252,13 @@ class Keeper:
         instrument = self._instruments.get(streamer_symbol)
         return streamer_symbol if instrument is None else instrument.symbol
 
-    def _keep_last_values(self, instrument: Instrument, batch: TickBatch) -> None:
-        """A new connection repeats the last value; only later ones are news."""
-        times: Any = batch.columns["ts_event"]
-        news = times > self._last_trades.get(instrument.contract, 0)
-        if news.any():
-            self._last_trades[instrument.contract] = int(times.max())
-            self._keep(batch.take(news))
+    def _candles(self, symbol: str, candles: Columns) -> None:
+        if symbol.endswith(TICKS):
+            self._captures.hear_ticks(symbol.removesuffix(TICKS), candles)
+            return
+        kept = (candles["flags"] & REMOVE) == 0
+        candles = {name: column[kept] for name, column in candles.items()}
+        self._continuity.hear_candles(symbol.removesuffix(MINUTES), candles)
 
     def _quarantine(self, connection: int, garbled: Garbled) -> None:
         self._board.count("dxlink.garbled")

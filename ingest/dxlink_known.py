@@ -46,6 +46,11 @@ class Known:
         """Which of these indices are stored already."""
         return np.isin(index, self._versions(index).index)
 
+    def newest_until(self, index: int) -> int:
+        """The newest index remembered that is not beyond one; that one where there is none."""
+        found = [c.index[c.index <= index].max(initial=0) for c in self._chunks]
+        return int(max(found, default=0)) or index
+
     def fresh(self, prints: Prints) -> Prints:
         """What must be stored of these prints: no duplicates, revisions marked as such.
 

@@ -12,7 +12,7 @@ from typing import Literal
 from core.errors import FeedLost
 from core.log import Log
 from ingest import dxlink_wire as wire
-from ingest.dxlink_wire import HISTORY, STREAM, TICKER, Event, Item, Message
+from ingest.dxlink_wire import HISTORY, MINUTES, STREAM, TICKER, Event, Item, Message
 from ingest.rolls import Instrument
 
 log = Log("dxlink")
@@ -20,9 +20,9 @@ CHANNEL_TRIES_MAX = 5
 
 State = Literal["setup", "unauthorized", "authorizing", "opening", "live"]
 _EVENTS: dict[int, tuple[Event, ...]] = {
-    TICKER: ("Quote", "Trade", "TradeETH", "Summary"),
+    TICKER: ("Quote", "Trade", "TradeETH"),
     STREAM: ("TimeAndSale",),
-    HISTORY: ("TimeAndSale",),
+    HISTORY: ("TimeAndSale", "Candle"),
 }
 
 
@@ -33,6 +33,7 @@ class Session:
     token: str = field(repr=False)
     instruments: Sequence[Instrument]
     keepalive_s: float
+    since_ms: int  # from when on candles are asked for
     state: State = "setup"
     server_keepalive_s: float = 60.0
     open_channels: set[int] = field(default_factory=set)
@@ -116,5 +117,10 @@ class Session:
                 Item(event, instrument.streamer_symbol)
                 for instrument in self.instruments
                 for event in _EVENTS[TICKER]
+                if event != "TradeETH" or instrument.market == "nyse"
             ]
-        return []
+        return [
+            Item("Candle", instrument.streamer_symbol + MINUTES, self.since_ms)
+            for instrument in self.instruments
+            if instrument.has_prints
+        ]

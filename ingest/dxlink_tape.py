@@ -43,13 +43,14 @@ class StoredTape:
         )
         return Stored(rows["source_seq"].to_numpy(), content)
 
-    def open_gaps(self) -> list[Gap]:
-        """Gaps of this feed whose last row says open."""
+    def open_gaps(self, table: str) -> list[Gap]:
+        """Gaps this feed has in a table whose last row says open."""
         view = self._views.view()
         last: dict[int, Gap] = {}
         for symbol in view.symbols("gaps"):
             rows = view.scan("gaps", symbol).read_all().cast(TABLES["gaps"].plain_schema)
-            ours = rows.filter(pc.equal(rows["source"], SOURCE)).sort_by("seq")
+            is_ours = pc.and_(pc.equal(rows["source"], SOURCE), pc.equal(rows["table_name"], table))
+            ours = rows.filter(is_ours).sort_by("seq")
             times = ours["from_ts"].cast(pa.int64()).to_pylist()
             for row, from_us in zip(ours.to_pylist(), times, strict=True):
                 contract, _, reason = row["reason"].partition(": ")

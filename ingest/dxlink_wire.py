@@ -6,12 +6,14 @@ from typing import Any, Literal
 
 import orjson
 
-Event = Literal["TimeAndSale", "Quote", "Trade", "TradeETH", "Summary", "Candle"]
+Event = Literal["TimeAndSale", "Quote", "Trade", "TradeETH", "Candle"]
 Message = dict[str, Any]
 
 # One channel a contract, numbered as dxFeed's own client numbers them.
 TICKER, STREAM, HISTORY = 1, 3, 5
 CONTRACTS = {TICKER: "TICKER", STREAM: "STREAM", HISTORY: "HISTORY"}
+# What a candle's symbol ends in: one minute, one trade.
+MINUTES, TICKS = "{=m}", "{=t}"
 CHUNK_BYTES = 8_192  # longer subscriptions are refused with close code 1009
 
 _LAST = ("eventSymbol", "time", "timeNanoPart", "sequence", "exchangeCode", "dayId")
@@ -25,8 +27,7 @@ FIELDS: dict[Event, tuple[str, ...]] = {
     "Quote": ("eventSymbol", "bidTime", "askTime", "bidPrice", "askPrice", "bidSize", "askSize"),
     "Trade": (*_LAST, "price", "size", "dayVolume"),
     "TradeETH": (*_LAST, "price", "size", "dayVolume"),
-    "Summary": ("eventSymbol", "dayId", "openInterest", "prevDayClosePrice"),
-    "Candle": ("eventSymbol", "eventFlags", "index", "time", "count", "volume"),
+    "Candle": ("eventSymbol", "eventFlags", "index", "time", "count", "volume", "close"),
 }
 
 # Bits of eventFlags.

@@ -11,10 +11,10 @@ from core.board import Board
 from core.errors import FeedLost
 from ingest.dxlink_client import Access, Timing
 from ingest.dxlink_columns import SOURCE, content_of, event_us
-from ingest.dxlink_continuity import Patience
 from ingest.dxlink_feed import Periods, run
 from ingest.dxlink_keeper import Place
 from ingest.dxlink_known import Stored
+from ingest.dxlink_line import Patience
 from ingest.gapbook import Gap
 from ingest.rolls import Instrument
 from tests.fakes.deadline import until
@@ -34,19 +34,30 @@ class MemoryPlace:
     def __init__(self):
         self.batches = []
         self.gap_rows = []
+        self.quote_gap_rows = []
+        self.checks = []
         self.rejects = []
         self.failures = []  # raised by the next takes
 
     def take(self, batch):
         if self.failures:
             raise self.failures.pop(0)
-        plain = {"valid": np.ones(batch.rows, np.bool_), "kind": np.full(batch.rows, "new", object)}
+        plain = {
+            "valid": np.ones(batch.rows, np.bool_),
+            "kind": np.full(batch.rows, "new", object),
+            "source_seq": np.zeros(batch.rows, np.int64),
+        }
         self.batches.append(replace(batch, columns={**plain, **batch.columns}))
         return batch.rows
 
     def append_rows(self, table, rows):
-        assert table == "gaps"
-        self.gap_rows += rows
+        if table == "spot_checks":
+            self.checks += rows
+        else:
+            assert table == "gaps"
+            of_quotes = [row for row in rows if row["table_name"] == "quotes"]
+            self.quote_gap_rows += of_quotes
+            self.gap_rows += [row for row in rows if row not in of_quotes]
         return 1
 
     def reject(self, rejected):
@@ -69,7 +80,9 @@ class MemoryPlace:
         )
         return Stored(self._column(contract, "source_seq")[rows], content)
 
-    def open_gaps(self):
+    def open_gaps(self, table):
+        if table == "quotes":
+            return []
         return [
             Gap(
                 row["gap_id"],

@@ -57,6 +57,11 @@ class Print:
             "type": self.kind,
         }
 
+    def tick(self):
+        """The wire values of a candle of this trade alone."""
+        told = {"eventSymbol": self.symbol + "{=t}", "eventFlags": 0, "index": self.index}
+        return {**told, "time": self.ms, "count": 1, "volume": self.size, "close": self.price}
+
     @property
     def identity(self):
         """What must be stored of it."""
@@ -65,6 +70,50 @@ class Print:
 
 def index_of(ms, number):
     return (ms // 1000) << 32 | (ms % 1000) << 22 | number
+
+
+class Told:
+    """What the venue says of one symbol beside its prints: the day's volume, and its minutes."""
+
+    def __init__(self):
+        self.volume = 0.0  # of valid prints
+        self.minutes = {}  # start, ms -> values of its candle, of valid prints that are no legs
+        self.last = None
+
+    def add(self, event):
+        self.last = event
+        self.volume += event.size if event.is_valid else 0
+        start_ms = event.ms // 60_000 * 60_000
+        minute = self.minutes.setdefault(
+            start_ms,
+            {
+                "eventSymbol": event.symbol + "{=m}",
+                "eventFlags": 0,
+                "index": index_of(start_ms, 0),
+                "time": start_ms,
+                "count": 0,
+                "volume": 0.0,
+            },
+        )
+        minute["close"] = event.price
+        if event.is_valid and not event.is_leg:
+            minute["count"] += 1
+            minute["volume"] += event.size
+
+    def trade(self):
+        """The values of a Trade event."""
+        event = self.last
+        return {
+            "eventSymbol": event.symbol,
+            "time": event.ms,
+            "timeNanoPart": 0,
+            "sequence": event.index & 0x3FFFFF,
+            "exchangeCode": "G",
+            "dayId": event.ms // 86_400_000,
+            "price": event.price,
+            "size": event.size,
+            "dayVolume": self.volume,
+        }
 
 
 class TruthTape:
@@ -77,13 +126,19 @@ class TruthTape:
         self.symbols = symbols
         self.events = []
         self.latest = {symbol: {} for symbol in symbols}
+        self.told = {symbol: Told() for symbol in symbols}
 
     def trade(self, count, symbols=None):
         """Let `count` prints happen; give them."""
         fresh = [self._next(self._random.choice(symbols or self.symbols)) for _ in range(count)]
         for event in fresh:
             self.record(event)
+            self.told[event.symbol].add(event)
         return fresh
+
+    def pass_time(self, ms):
+        """Let time pass without a print."""
+        self._ms += ms
 
     def record(self, event):
         self.events.append(event)

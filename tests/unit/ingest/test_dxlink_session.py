@@ -16,7 +16,7 @@ AUTHORIZED = {"type": "AUTH_STATE", "channel": 0, "state": "AUTHORIZED"}
 
 @pytest.fixture
 def session():
-    return Session("QT-1", (SPY,), 30.0)
+    return Session("QT-1", (SPY,), 30.0, 0)
 
 
 def opened(channel):
