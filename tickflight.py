@@ -330,7 +330,7 @@ def run_query(settings: Settings, arguments: argparse.Namespace) -> int:
 
 def run_verify(settings: Settings, arguments: argparse.Namespace) -> int:
     """Check sealed data; 1 where less than 99.9 % is as it was sealed."""
-    from ingest.commands import verify_command
+    from ingest.verify_command import verify_command
 
     return verify_command(settings, check_all=arguments.all, say=_say)
 

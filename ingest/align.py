@@ -74,6 +74,12 @@ class Alignment:
     def matched(self) -> int:
         return int(np.count_nonzero(self.partner >= 0))
 
+    @property
+    def anchors(self) -> tuple[int, int] | None:
+        """Places in the reference of the first and the last trade that both have."""
+        matched = np.flatnonzero(self.partner >= 0)
+        return (int(matched[0]), int(matched[-1])) if len(matched) else None
+
     def missing(self) -> list[Missing]:
         """Runs of reference trades without a partner."""
         is_missing = self.partner < 0
@@ -134,14 +140,18 @@ def align(feed: TickBatch, reference: TickBatch, lag_us: int = 0) -> Alignment:
 def plan_repairs(alignment: Alignment, reference: TickBatch, now_us: int) -> TickBatch | None:
     """The reference's rows of trades the feed lacks, moved by the lag; None where it lacks none.
 
-    Rows younger than FLUSH_US_MAX are left for later: the reference may not hold all of them yet.
-    Nothing is planned where the two match too badly to be the same market.
+    Only what lies between two trades that both have is proven to be missing. Rows younger than
+    FLUSH_US_MAX are left for later: the reference may not hold all of them yet. Nothing is planned
+    where the two match too badly to be the same market.
     """
-    if _share(alignment) < MATCHED_SHARE_MIN:
+    anchors = alignment.anchors
+    if _share(alignment) < MATCHED_SHARE_MIN or anchors is None:
         return None
     prints = alignment.reference
+    place = np.arange(len(prints))
+    is_between = (place > anchors[0]) & (place < anchors[1])
     is_old = prints.ts_us < now_us - FLUSH_US_MAX
-    places = np.repeat((alignment.partner < 0) & is_old, prints.rows)
+    places = np.repeat((alignment.partner < 0) & is_between & is_old, prints.rows)
     if not places.any():
         return None
     rows = reference.take(places)

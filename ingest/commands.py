@@ -1,6 +1,5 @@
 """What the command line asks of the tape: import, verify, compact."""
 
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -30,12 +29,9 @@ from storage.intake import IntakeClient
 from storage.keeper import Keeper
 from storage.paths import Paths
 from storage.store import Store
-from storage.verify import verify
 from storage.view import Views
 
 Say = Callable[[str], None]
-GOOD_PERCENT = 99.9
-SAMPLE_FILES = 200
 
 
 class LocalSink:
@@ -118,19 +114,6 @@ def _told(name: str, done: Imported) -> str:
     if done.partial_bytes:
         facts.append(f"{done.partial_bytes} bytes of an unfinished record left for later")
     return f"{name}: {done.rows_read:,} rows read for {', '.join(done.symbols)}: {', '.join(facts)}"
-
-
-def verify_command(settings: Settings, *, check_all: bool, say: Say) -> int:
-    """`tickflight verify`: prints a score; 1 below 99.9 %."""
-    sample = None if check_all else SAMPLE_FILES
-    score = verify(settings.lake_url, sample=sample, rng=random.SystemRandom())
-    for fault in score.faults:
-        say(f"fault: {fault.path}: {fault.reason} ({fault.rows:,} rows)")
-    say(
-        f"verified {score.checked_rows:,} rows in {score.files:,} files: "
-        f"{score.percent:.4f} % are as they were sealed"
-    )
-    return 0 if score.percent >= GOOD_PERCENT else 1
 
 
 def compact_command(settings: Settings, clock: Clock, say: Say) -> int:

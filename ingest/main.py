@@ -25,7 +25,7 @@ from ingest.gex_spool import check_name, spooled_hours
 from ingest.gex_tape import TABLES as GEX_TABLES
 from ingest.gex_tape import GexTape
 from ingest.guard import check
-from ingest.sierra_feed import Doors, start_sierra
+from ingest.sierra_feed import Doors, run_spot_checks, start_sierra
 from storage.disk import OsDisk
 from storage.intake import IntakeServer, arrow_batch, rejected_from
 from storage.keeper import Keeper, KeeperOptions
@@ -69,6 +69,8 @@ class Ingest:
         self.keeper.start()
         self._intake.start()
         self._start_thread("board", self._show_forever)
+        doors = Doors(self.take, self.store, self.board, self._clock, self._stopping)
+        self._start_thread("spot checks", lambda: run_spot_checks(self._settings, doors))
         if self._demo is not None:
             self._start_thread("demo", lambda: self._trade_forever(self._demo))
             return  # a made-up market and a real one do not belong on one tape
@@ -82,7 +84,6 @@ class Ingest:
         )
         if feed is not None:
             self._threads.append(feed)
-        doors = Doors(self.take, self.store, self.board, self._clock, self._stopping)
         self._threads += start_sierra(self._settings, doors)
 
     def stop(self) -> None:

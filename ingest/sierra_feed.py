@@ -4,8 +4,9 @@ Both end when `stopping` is set. A thread that breaks is started anew, which is 
 after a crash.
 """
 
+import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from core.board import Board
@@ -15,13 +16,20 @@ from core.settings import Settings
 from ingest.gapbook import Ledger
 from ingest.patient import PatientStore, Take
 from ingest.sierra_place import SierraPlace
+from ingest.sierra_reference import Reference
 from ingest.sierra_tape import SierraTape
+from ingest.spot_checks import PART as SPOT_PART
+from ingest.spot_checks import SpotChecks, own_checks
+from ingest.spot_scid import ScidCheck
 from ingest.stored import StoredNumbers
+from ingest.witness import PART as WITNESS_PART
+from ingest.witness import Witness
 from storage.paths import Paths
 from storage.view import Views
 
 log = Log("sierra")
 POLL_S = 0.1
+WITNESS_S = 10.0
 RESTART_S = 5.0
 DEPTH_FOLDER = "MarketDepthData"
 PARTS = ("sierra depth", "sierra trades")
@@ -45,10 +53,15 @@ def start_sierra(settings: Settings, doors: Doors) -> list[threading.Thread]:
     """
     data = settings.sierra_dir / "Data"
     if not data.is_dir():
-        for part in PARTS:
+        for part in (*PARTS, WITNESS_PART):
             doors.board.state(part, "off", f"no folder {data}")
         return []
-    threads = [threading.Thread(target=_forever, args=(settings, doors, run), name="sierra")]
+    threads = [
+        threading.Thread(target=_forever, args=(settings, doors, run, PARTS), name="sierra"),
+        threading.Thread(
+            target=_forever, args=(settings, doors, compare, (WITNESS_PART,)), name="witness"
+        ),
+    ]
     for thread in threads:
         thread.start()
     return threads
@@ -81,7 +94,7 @@ def run(settings: Settings, doors: Doors) -> None:
     place = open_place(settings, doors, PARTS[0])
     data = settings.sierra_dir / "Data"
     depth = DepthFeed(place, data / DEPTH_FOLDER)
-    trades = TradesFeed(place, data, fed_roots(settings), lambda _batch: None)
+    trades = TradesFeed(place, data, fed_roots(settings))
     while not doors.stopping.is_set():
         started_ns = doors.clock.monotonic_ns()
         # Trades first: depth is judged by them.
@@ -91,12 +104,34 @@ def run(settings: Settings, doors: Doors) -> None:
         doors.stopping.wait(POLL_S)
 
 
-def _forever(settings: Settings, doors: Doors, body: Callable[[Settings, Doors], None]) -> None:
+def compare(settings: Settings, doors: Doors) -> None:
+    """Hold the feeds' trades against the intraday files until told to stop."""
+    place = open_place(settings, doors, WITNESS_PART)
+    reference = Reference(place, settings.sierra_dir / "Data")
+    witness = Witness(place, reference, fed_roots(settings))
+    while not doors.stopping.wait(WITNESS_S):
+        witness.round()
+
+
+def run_spot_checks(settings: Settings, doors: Doors) -> None:
+    """Take samples of the tape until told to stop; against the intraday files where there are."""
+    checks = own_checks(settings.lake_url)
+    data = settings.sierra_dir / "Data"
+    if data.is_dir():
+        place = open_place(settings, doors, SPOT_PART)
+        checks.append(ScidCheck(place, Reference(place, data), random.SystemRandom()).check)
+    views = Views(Paths(settings.data_dir), settings.lake_url)
+    SpotChecks(doors.ledger, views, doors.board, doors.clock, checks).run(doors.stopping)
+
+
+def _forever(
+    settings: Settings, doors: Doors, body: Callable[[Settings, Doors], None], parts: Sequence[str]
+) -> None:
     while not doors.stopping.is_set():
         try:
             body(settings, doors)
         except Exception as error:
-            for part in PARTS:
+            for part in parts:
                 doors.board.state(part, "down", f"{type(error).__name__}: {error}")
             log.exception("feed.stopped")
             doors.stopping.wait(RESTART_S)

@@ -42,8 +42,8 @@ class SierraTape:
         found = self._look_back("depth", naming.symbol, (start_us, end_us), newest)
         return 0 if found is None else found - first + 1
 
-    def last_us(self, table: str, symbol: str, contract: str, source: str) -> int | None:
-        """Time of the newest row of a contract and source."""
+    def last_us(self, table: str, symbol: str, contract: str, source: str | None) -> int | None:
+        """Time of the newest row of a contract, of one source or of any."""
 
         def newest(rows: pa.Table) -> int | None:
             times = _of(rows, contract, source)["ts_event"].cast(pa.int64())
@@ -70,12 +70,16 @@ class SierraTape:
         columns["ts_recv"] = columns["ts_event"]
         return TickBatch("trades", symbol, contract, "tape", columns)
 
-    def gaps(self, table: str, source: str | None = None) -> list[Gap]:
-        """Gaps of a table (and who told of them) that are not repaired, as they stand."""
+    def gaps(self, table: str, source: str | None = None, start_us: int | None = None) -> list[Gap]:
+        """Gaps of a table that are not repaired; who told of them, and since when they are told."""
         view = self._views.view()
         last: dict[tuple[str, int], Gap] = {}
         for symbol in view.symbols("gaps"):
-            rows = view.scan("gaps", symbol).read_all().cast(TABLES["gaps"].plain_schema)
+            rows = (
+                view.scan("gaps", symbol, start_us=start_us)
+                .read_all()
+                .cast(TABLES["gaps"].plain_schema)
+            )
             rows = rows.filter(pc.equal(rows["table_name"], table)).sort_by("seq")
             spans = [rows[name].cast(pa.int64()).to_pylist() for name in ("from_ts", "to_ts")]
             for row, from_us, to_us in zip(rows.to_pylist(), *spans, strict=True):
@@ -116,9 +120,9 @@ def _spans(view: View, table: str, symbol: str) -> list[tuple[int, int]]:
     return spans + [(part.min_ts_us, part.max_ts_us) for part in view.hot.slices(table, symbol)]
 
 
-def _of(rows: pa.Table, contract: str, source: str) -> pa.Table:
-    is_one = pc.and_(pc.equal(rows["contract"], contract), pc.equal(rows["source"], source))
-    return rows.filter(is_one)
+def _of(rows: pa.Table, contract: str, source: str | None) -> pa.Table:
+    rows = rows.filter(pc.equal(rows["contract"], contract))
+    return rows if source is None else rows.filter(pc.equal(rows["source"], source))
 
 
 def _plain(column: pa.Array) -> NDArray[np.generic]:

@@ -1,11 +1,11 @@
 """Sierra Chart's intraday files as a feed: the source of trades, or a witness of another's.
 
 Where no other feed brings a root's trades, rows go into table `trades` with source scid. Where one
-does, storing them too would count every trade twice: then they are only handed to the witness,
-which holds them against the feed's. Either way their times are told, for depth to be judged by.
+does, storing them too would count every trade twice: then the file is only read by the witness, who
+holds it against the feed. Either way the trades' times are told, for depth to be judged by.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,6 @@ WITNESS_BACK_US = HOUR_US
 _ALL = 2**62
 
 Times = NDArray[np.int64]
-Hear = Callable[[TickBatch], None]
 
 
 @dataclass(slots=True)
@@ -67,15 +66,11 @@ class _File:
 
 @dataclass(slots=True)
 class TradesFeed:
-    """Follows every intraday file of a folder that is ours.
-
-    `fed` are the roots another feed brings; their rows go to `hear`.
-    """
+    """Follows every intraday file of a folder that is ours; `fed` are roots another feed brings."""
 
     place: SierraPlace
     folder: Path
     fed: frozenset[str]
-    hear: Hear
     _tail: FolderTail = field(init=False)
     _files: dict[str, _File] = field(default_factory=dict)
 
@@ -145,13 +140,11 @@ class TradesFeed:
         if batch.rows == 0:
             return batch
         times = np.asarray(batch.columns["ts_event"], np.int64)
-        if file.is_witness:
-            if not grown.is_again:
-                self.hear(batch)
-        elif times.min() <= file.known_us:
-            self._take_again(file, grown, batch)
-        else:
-            self.place.store.take(batch)
+        if not file.is_witness:
+            if times.min() <= file.known_us:
+                self._take_again(file, grown, batch)
+            else:
+                self.place.store.take(batch)
         if file.known_us == _ALL and not grown.is_again:
             file.known_us = int(times[-1])  # the rewritten file is through
         file.newest_us = int(times[-1])

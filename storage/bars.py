@@ -112,19 +112,18 @@ def _swaps(
 
 def _bars_of_hours(snapshot: Snapshot, part: _Part) -> pa.Table:
     """One-second bars of all sealed trades of some hours."""
-    made = [bars_of(_no_trades(), US_PER_S)]
-    for hour in part.hours:
-        living = snapshot.pruned(symbols=[part.symbol], start_us=hour, end_us=hour + HOUR_US)
-        if living:
-            since = min(partition.first_seq for partition in living) - 1
-            revisions = _revisions(snapshot.sealed_after(part.symbol, since), since)
-            rows = [read_range(p, TRADE_COLUMNS, hour, hour + HOUR_US) for p in living]
-            made.append(bars_of(pa.concat_tables(rows), US_PER_S, revisions))
-    return merge(*made)
+    return merge(*[bars_between(snapshot, part.symbol, h, h + HOUR_US) for h in part.hours])
 
 
-def _no_trades() -> pa.Table:
-    return TRADES.plain_schema.empty_table().select(list(TRADE_COLUMNS))
+def bars_between(snapshot: Snapshot, symbol: str, start_us: int, end_us: int) -> pa.Table:
+    """One-second bars of all sealed trades of a symbol in [start, end), made from the trades."""
+    living = snapshot.pruned(symbols=[symbol], start_us=start_us, end_us=end_us)
+    if not living:
+        return bars_of(TRADES.plain_schema.empty_table().select(list(TRADE_COLUMNS)), US_PER_S)
+    since = min(partition.first_seq for partition in living) - 1
+    revisions = _revisions(snapshot.sealed_after(symbol, since), since)
+    rows = [read_range(p, TRADE_COLUMNS, start_us, end_us) for p in living]
+    return bars_of(pa.concat_tables(rows), US_PER_S, revisions)
 
 
 def _replace(

@@ -35,13 +35,12 @@ class SierraHouse:
         self.store, self.clock = store, clock
         self.board = Board("ingest", clock)
         self.views = Views(store.paths, str(root / "lake"))
-        self.heard = []
         patient = PatientStore(self.take, store, self.board, "sierra", threading.Event())
         tape, numbers = SierraTape(self.views), StoredNumbers(self.views)
         self.place = SierraPlace(patient, tape, numbers, self.board, clock, frozenset())
         data = root / "Sierra" / "Data"
         self.depth = DepthFeed(self.place, data / DEPTH_FOLDER)
-        self.trades = TradesFeed(self.place, data, frozenset(fed), self.heard.append)
+        self.trades = TradesFeed(self.place, data, frozenset(fed))
 
     def take(self, batch):
         good, rejected = check(batch, self.clock.now_ns() // NS_PER_US)

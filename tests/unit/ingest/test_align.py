@@ -110,7 +110,7 @@ def test_trades_told_at_a_wrong_price_are_missing_here_and_extra_there():
 
 def test_what_the_reference_may_still_change_is_left_for_later():
     truth = market(10, 400)
-    feed = heard(truth, 11, lost=[slice(50, 55), slice(390, 400)])
+    feed = heard(truth, 11, lost=[slice(50, 55), slice(385, 395)])
     got = align(feed, truth)
     last_us = int(truth.columns["ts_event"][-1])
     assert plan_repairs(got, truth, last_us + FLUSH_US_MAX // 2).rows == 5
@@ -176,3 +176,10 @@ def test_where_one_witness_tells_single_fills_runs_are_compared_instead():
     got = align(feed, truth)
     assert len(got.reference) == len(merge_runs(whole_trades(truth)))
     assert got.missing() == []
+
+
+def test_what_lies_before_the_first_or_after_the_last_common_trade_is_not_proven_missing():
+    truth = market(12, 300)
+    feed = heard(truth, 13, lost=[slice(0, 20), slice(100, 105), slice(280, 300)])
+    repairs = plan_repairs(align(feed, truth), truth, int(truth.columns["ts_event"][-1]) * 2)
+    assert repairs.rows == 5

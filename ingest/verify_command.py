@@ -1,0 +1,58 @@
+"""`tickflight verify`: sealed files against digests, bars against trades, kept spot checks."""
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+
+from core.errors import Unavailable
+from core.settings import Settings
+from ingest.score import SCORE_MIN, Tally, read_tallies
+from storage.paths import Paths
+from storage.spot import Spotter
+from storage.verify import verify
+from storage.view import Views
+
+Say = Callable[[str], None]
+SAMPLE_FILES = 200
+SAMPLE_HOURS = 50
+
+
+def verify_command(settings: Settings, *, check_all: bool, say: Say) -> int:
+    """Print what was compared and the score of each; 1 where one is below 99.9 %."""
+    rng = random.SystemRandom()
+    score = verify(settings.lake_url, sample=None if check_all else SAMPLE_FILES, rng=rng)
+    for fault in score.faults:
+        say(f"fault: {fault.path}: {fault.reason} ({fault.rows:,} rows)")
+    say(
+        f"verified {score.checked_rows:,} rows in {score.files:,} files: "
+        f"{score.percent:.4f} % are as they were sealed"
+    )
+    is_good = score.percent >= 100 * SCORE_MIN
+    bars = _bars(settings, rng)
+    if bars.checked:
+        say(
+            f"made {bars.checked:,} minute bars of {bars.samples} hours again: "
+            f"{bars.score:.4%} are as they were kept"
+        )
+    is_good &= bars.score >= SCORE_MIN
+    tallies: dict[str, Tally] = {}
+    with suppress(Unavailable):  # no store was ever started here
+        tallies = read_tallies(Views(Paths(settings.data_dir), settings.lake_url).view(), 0)
+    for witness, tally in sorted(tallies.items()):
+        say(
+            f"spot checks against {witness}: {tally.matched:,} of {tally.checked:,} rows equal "
+            f"in {tally.samples:,} samples ({tally.unverifiable:,} unverifiable): "
+            f"{tally.score:.4%}, with 95 % confidence at least {tally.wilson_low:.4%}"
+        )
+        is_good &= tally.score >= SCORE_MIN
+    return 0 if is_good else 1
+
+
+def _bars(settings: Settings, rng: random.Random) -> Tally:
+    """Random hours of minute bars, made again."""
+    spotter, bars = Spotter(settings.lake_url, rng), Tally()
+    for _ in range(SAMPLE_HOURS):
+        spot = spotter.check_rollup()
+        if spot is not None:
+            bars = bars.plus(spot.rows, spot.matched)
+    return bars
