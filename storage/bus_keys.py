@@ -5,7 +5,7 @@ that a reader lacks are those after the last seq it has, and MINID trims by seq.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 
 import orjson
@@ -93,7 +93,7 @@ def tape_fields(state: TapeState) -> list[bytes]:
     fields = [b"id", state.id.encode(), b"round", b"%d" % state.round]
     fields += [b"stamp_ns", b"%d" % state.stamp_ns]
     for table, marks in state.tables.items():
-        fields += [table.encode(), orjson.dumps(asdict(marks))]
+        fields += [table.encode(), orjson.dumps(marks)]
     return fields
 
 

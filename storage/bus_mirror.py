@@ -17,14 +17,15 @@ from core.errors import BusError, BusLost, BusRefused
 from core.log import Log
 from storage.bus import Bus
 from storage.bus_keys import MIRRORED, TAPE, Marks, TapeState, entry_id, stream_key, tape_fields
+from storage.bus_latest import LastTrades, NewestSnapshots
 from storage.bus_patience import Patience
-from storage.bus_round import NewestBook, Round, gather, symbols_of
+from storage.bus_round import Gatherer, Round, symbols_of
 from storage.floor import first_needed
 from storage.head import Word
 from storage.view import Views
 
 log = Log("mirror")
-LOOK_S: Final = 0.004
+LOOK_S: Final = 0.008  # about as long as a commit takes to go through all tables
 STAMP_S: Final = 1.0
 TRIM_S: Final = 5.0
 ROUND_ROWS_MIN: Final = 256
@@ -50,7 +51,9 @@ class Mirror:
         self._round = 0
         self._marks: dict[str, Marks] = {}
         self._tops: dict[bytes, int] = {}  # what each stream held when it was taken up
-        self._newest = NewestBook()
+        self._lasts = LastTrades(views.hot)
+        self._snapshots = NewestSnapshots(views.hot, 0)
+        self._gatherer = Gatherer(views.hot, self._tops, self._snapshots)
         self._rows_max = ROUND_ROWS_MAX
         self._behind_since_ns: int | None = None
         self._lags_ms: deque[float] = deque([0.0], maxlen=LAGS_KEPT)
@@ -107,7 +110,10 @@ class Mirror:
         known = state.tables if state else {}
         self._tops.clear()
         self._marks = {table: self._resumed(table, known.get(table)) for table in MIRRORED}
-        self._newest = NewestBook.of(self._views.hot)
+        hot = self._views.hot
+        self._lasts = LastTrades(hot)
+        self._snapshots = NewestSnapshots(hot, self._marks["gex"].last_seq)
+        self._gatherer = Gatherer(hot, self._tops, self._snapshots)
         self._trimmed_ns = self._stamped_ns = 0
         log.info("mirror.took_up", place=self._bus.place, round=self._round)
 
@@ -149,35 +155,40 @@ class Mirror:
             self._trimmed_ns = looked_ns
             if not self._has_all_streams() or not self._trim():
                 return False
-        news = gather(self._views.hot, self._marks, self._tops, self._newest, self._rows_max)
+        news = self._gatherer.gather(self._marks, self._rows_max)
         if news is None:
             return False  # rows left memory before Redis took them
-        if news.marks:
-            if self._behind_since_ns is None:
-                # Durable since the last look, at the earliest.
-                self._behind_since_ns = looked_ns - int(LOOK_S * NS_PER_S)
-            if not self._send(news):
-                return False
-            if not news.is_last:
-                return True
+        if news.marks and self._behind_since_ns is None:
+            # Durable since the last look, at the earliest.
+            self._behind_since_ns = looked_ns - int(LOOK_S * NS_PER_S)
+        is_stamp_due = looked_ns - self._stamped_ns > STAMP_S * NS_PER_S
+        if not self._send(news, is_due=is_stamp_due):
+            return False
+        if not news.is_last:
+            return True
+        if self._behind_since_ns is not None:
             lag_ns = self._clock.monotonic_ns() - self._behind_since_ns
             self._lags_ms.append(lag_ns / NS_PER_MS)
             self._behind_since_ns = None
-        elif looked_ns - self._stamped_ns > STAMP_S * NS_PER_S and not self._send(news):
-            return False
         self._clock.sleep_s(LOOK_S)
         return True
 
-    def _send(self, news: Round) -> bool:
+    def _send(self, news: Round, *, is_due: bool) -> bool:
         """Hand a round to Redis; False where somebody or something else changed what it has."""
-        said = self._newest.unsaid() if news.is_last else []
-        if not self._transact([*news.adds, *said, *news.lives], news.marks):
+        commands = news.adds
+        if news.is_last:
+            trades = news.marks.get("trades") or self._marks["trades"]
+            commands += self._lasts.look(trades.symbols, trades.last_seq)
+            commands += self._snapshots.look()
+        if not (commands or news.marks or is_due):
+            return True
+        if not self._transact([*commands, *news.lives], news.marks):
             return False
         if news.is_last:
-            self._newest.said()
+            self._lasts.told()
+            self._snapshots.told()
         self._rows_max = min(self._rows_max * 2, ROUND_ROWS_MAX)
         self._board.count("rows", news.rows)
-        self._board.count("entries", len(news.adds))
         self._board.count("live_rows_skipped", news.lives_skipped)
         return True
 

@@ -35,7 +35,10 @@ NO_TIME = (2**63 - 1, -(2**63))
 
 @dataclass(frozen=True, slots=True)
 class HotSlice:
-    """Some rows of one symbol in arrival order; `is_sorted` by (ts_event, ts_ns, seq)."""
+    """Some rows of one symbol in arrival order; `is_sorted` by (ts_event, ts_ns, seq).
+
+    Rows of a fast table lie in `block` from `first_row` on.
+    """
 
     batch: pa.RecordBatch
     is_sorted: bool
@@ -44,6 +47,8 @@ class HotSlice:
     max_ts_us: int
     first_seq: int
     last_seq: int
+    block: "MappedBlock | None" = None
+    first_row: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,8 @@ class MappedBlock:
             *self._min_max,
             int(seqs[first]),
             int(seqs[rows - 1]),
+            self,
+            first,
         )
 
     def revising(self, words: Words, up_to_seq: int) -> pa.RecordBatch | None:
