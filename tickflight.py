@@ -13,17 +13,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.children import READY_FD, Child, ChildSpec, run_child, stop_in_order
+from core.children import READY_FD, Child, ChildSpec, keep_running, run_child, stop_in_order
 from core.clock import SystemClock
 from core.errors import PipelineError, SettingsError
-from core.log import Log, start_logging
+from core.log import start_logging
+from core.roles import ROLES, Part, processes_of
 from core.settings import Settings, load_settings
 from storage.paths import Paths
 
-log = Log("house")
 EXIT_FINE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 SCOPES = ("read", "sql", "live", "write", "ui", "admin")
 DEMO_KEY_NAME = "demo"
+DEMO_PARTS = ("ingest", "web")
 Ready = Callable[[Mapping[str, object]], None]
 
 
@@ -53,7 +54,7 @@ def _complain(error: PipelineError, code: int) -> int:
 
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, str]:
-    names = {"data_dir": "DATA_DIR", "host": "HOST"}
+    names = {"data_dir": "DATA_DIR", "host": "HOST", "follow": "REDIS_URL"}
     names |= {"flight_port": "FLIGHT_PORT", "web_port": "WEB_PORT"}
     given = {name: getattr(arguments, option, None) for option, name in names.items()}
     return {name: str(value) for name, value in given.items() if value is not None}
@@ -80,6 +81,15 @@ def _add_up(commands: Any) -> None:
     up.add_argument("--demo", action="store_true", help="trade a built-in market, print a key")
     up.add_argument("--demo-rate", type=int, default=1000, metavar="N", help="ticks a second")
     up.add_argument("--demo-seed", type=int, default=1, metavar="N", help="same seed, same market")
+    up.add_argument(
+        "--role",
+        choices=ROLES,
+        default="all",
+        help="a part on this machine: only take in, or only answer (default all)",
+    )
+    up.add_argument(
+        "--follow", metavar="REDIS_URL", help="with --role serve: copy the hot hour from there"
+    )
     up.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     up.add_argument("--flight-port", type=int, help="Arrow Flight port, 0 picks one (default 8815)")
     up.add_argument("--web-port", type=int, help="web port, 0 picks one (default 8877)")
@@ -207,6 +217,8 @@ def _common(parser: argparse.ArgumentParser, *, default: str | None) -> None:
 
 def run_up(settings: Settings, arguments: argparse.Namespace) -> int:
     """Start the processes, say ready, keep them running, stop them in order."""
+    part = Part(arguments.role, is_following=bool(arguments.follow), is_demo=arguments.demo)
+    processes = processes_of(part, has_redis=bool(settings.text("REDIS_URL")))
     key = _demo_key(settings) if arguments.demo else ""
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -215,17 +227,14 @@ def run_up(settings: Settings, arguments: argparse.Namespace) -> int:
     for left in Paths(settings.data_dir).run.glob("*.status.json"):
         left.unlink()  # of processes that were killed
     children = [
-        _child(settings, "ingest", demo if arguments.demo else []),
-        _child(settings, "flight", []),
-        _child(settings, "web", demo if arguments.demo else []),
+        _child(settings, process, demo if arguments.demo and process in DEMO_PARTS else [])
+        for process in processes
     ]
-    if settings.text("REDIS_URL"):
-        children.insert(1, _child(settings, "mirror", []))
     try:
         facts = {child.spec.name: child.start() for child in children if not stopping.is_set()}
         if not stopping.is_set():
             _say_ready(settings, facts, key)
-        _watch(children, stopping)
+        keep_running(children, stopping)
     finally:
         # People first, models next, the writer last: what was taken in is committed.
         stop_in_order(children[::-1])
@@ -235,21 +244,12 @@ def run_up(settings: Settings, arguments: argparse.Namespace) -> int:
 def _say_ready(settings: Settings, facts: Mapping[str, Mapping[str, object]], key: str) -> None:
     host = settings.text("HOST")
     secure = "+tls" if settings.text("TLS_CERT") else ""
-    line = f"ready flight=grpc{secure}://{host}:{facts['flight']['port']}"
-    line += f" web=http{'s' if secure else ''}://{host}:{facts['web']['port']}"
+    line = "ready"
+    if "flight" in facts:
+        line += f" flight=grpc{secure}://{host}:{facts['flight']['port']}"
+        line += f" web=http{'s' if secure else ''}://{host}:{facts['web']['port']}"
     sys.stdout.write(line + (f" key={key}" if key else "") + "\n")
     sys.stdout.flush()
-
-
-def _watch(children: Sequence[Child], stopping: threading.Event) -> None:
-    """Start again what died, until told to stop."""
-    while not stopping.wait(0.1):
-        for child in children:
-            if child.has_ended() and child.restart_due():
-                try:
-                    child.restart()
-                except PipelineError as error:
-                    log.error("child.not_restarted", name=child.spec.name, error=error.message)
 
 
 def _child(settings: Settings, process: str, more: list[str]) -> Child:
@@ -282,6 +282,10 @@ def _live(
             from storage.bus_main import run_mirror
 
             run_mirror(settings, clock=clock, ready=ready, stopping=stopping)
+        case "follow":
+            from storage.bus_main import run_follow
+
+            run_follow(settings, clock=clock, ready=ready, stopping=stopping)
         case "flight":
             from flight_server.main import run as run_flight
 

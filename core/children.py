@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -164,6 +165,17 @@ def run_child(fd: int, body: Callable[[Callable[[Mapping[str, object]], None]], 
     # Threads that are not ours to stop must not keep a failed process alive.
     logging.shutdown()
     os._exit(1)
+
+
+def keep_running(children: Sequence[Child], stopping: threading.Event) -> None:
+    """Start again what died, until told to stop."""
+    while not stopping.wait(0.1):
+        for child in children:
+            if child.has_ended() and child.restart_due():
+                try:
+                    child.restart()
+                except PipelineError as error:
+                    log.error("child.not_restarted", name=child.spec.name, error=error.message)
 
 
 def stop_in_order(children: Sequence[Child]) -> None:

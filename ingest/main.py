@@ -26,6 +26,7 @@ from ingest.gex_tape import TABLES as GEX_TABLES
 from ingest.gex_tape import GexTape
 from ingest.guard import check
 from ingest.sierra_feed import Doors, run_spot_checks, start_sierra
+from storage.copy_store import check_is_no_copy
 from storage.disk import OsDisk
 from storage.intake import IntakeServer, arrow_batch, rejected_from
 from storage.keeper import Keeper, KeeperOptions
@@ -188,6 +189,7 @@ class Ingest:
 def open_store(settings: Settings, clock: Clock) -> Store:
     """Open the store of a data folder, knowing what the lake already holds."""
     paths = Paths(settings.data_dir)
+    check_is_no_copy(paths)
     sealed = {
         table.name: max(snapshot.last_seq, *snapshot.sealed_seq.values(), 0)
         for table in LOGGED_TABLES

@@ -26,8 +26,8 @@ KEYS: Final[Mapping[str, str]] = {
     "tickflight:live:MNQ": "pub/sub, valid trades as JSON: symbol, first_seq, last_seq and the "
     "lists seq, ts_event (epoch ns), price, size, side",
     "tickflight:gex:NQ_NDX": "hash: PACKAGE/CATEGORY to the newest snapshot as JSON",
-    "tickflight:tape": "hash: id of the tape, round, stamp_ns, and per table as JSON first_seq and "
-    "last_seq on Redis, symbols, lake_version",
+    "tickflight:tape": "hash: id of the tape, round, stamp_ns, fronts, and per table as JSON "
+    "first_seq and last_seq on Redis, symbols, lake_version",
 }
 
 
@@ -80,18 +80,22 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class TapeState:
-    """The hash `tickflight:tape`. `round` counts transactions; `stamp_ns` is the writer's clock."""
+    """The hash `tickflight:tape`. `round` counts transactions; `stamp_ns` is the writer's clock.
+
+    `fronts`: the front contract of each symbol that has one.
+    """
 
     id: str
     round: int
     stamp_ns: int
+    fronts: Mapping[str, str]
     tables: Mapping[str, Marks]
 
 
 def tape_fields(state: TapeState) -> list[bytes]:
     """Fields and values in turn, as HSET takes them."""
     fields = [b"id", state.id.encode(), b"round", b"%d" % state.round]
-    fields += [b"stamp_ns", b"%d" % state.stamp_ns]
+    fields += [b"stamp_ns", b"%d" % state.stamp_ns, b"fronts", orjson.dumps(state.fronts)]
     for table, marks in state.tables.items():
         fields += [table.encode(), orjson.dumps(marks)]
     return fields
@@ -108,9 +112,9 @@ def parse_tape(raw: list[bytes]) -> TapeState | None:
             for table in MIRRORED
             if table.encode() in found
         }
-        return TapeState(
-            found[b"id"].decode(), int(found[b"round"]), int(found[b"stamp_ns"]), tables
-        )
+        fronts = orjson.loads(found[b"fronts"])
+        counts = int(found[b"round"]), int(found[b"stamp_ns"])
+        return TapeState(found[b"id"].decode(), *counts, fronts, tables)
     except (KeyError, ValueError, TypeError) as error:
         raise BusRefused(
             f"{TAPE.decode()} on Redis is not as Tickflight writes it",

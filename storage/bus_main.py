@@ -1,4 +1,4 @@
-"""The mirror's process: it needs nothing but the data folder, and nothing needs it."""
+"""The processes that talk to Redis: the mirror beside a writer, and the follower in its place."""
 
 import threading
 import uuid
@@ -10,12 +10,15 @@ from core.clock import Clock
 from core.errors import SettingsError
 from core.settings import Settings
 from storage.bus import Bus
+from storage.bus_copy import Copy
 from storage.bus_mirror import Mirror
+from storage.copy_store import CopyPlace, check_is_copy
 from storage.disk import Disk, OsDisk
 from storage.paths import Paths
 from storage.view import Views
 
 BOARD_S: Final = 0.5
+READY_S_MAX: Final = 30.0
 
 
 def run_mirror(
@@ -46,6 +49,36 @@ def run_mirror(
     finally:
         stopping.set()
         showing.join()
+
+
+def run_follow(
+    settings: Settings,
+    *,
+    clock: Clock,
+    ready: Callable[[Mapping[str, object]], None],
+    stopping: threading.Event,
+) -> None:
+    """Build a hot hour of its own from REDIS_URL until told to stop.
+
+    It is ready when it has all that is on Redis, when Redis does not answer, or after a while.
+    Raise SettingsError where the folder holds a tape of its own.
+    """
+    paths = Paths(settings.data_dir)
+    check_is_copy(paths)
+    bus = open_bus(settings.text("REDIS_URL"), "tickflight-follow")
+    board = Board("follow", clock)
+    place = CopyPlace(paths, settings.lake_url, settings.number("COMMIT_MS"))
+    copy = Copy(place, bus, settings.number("HOT_MINUTES"), clock, board)
+    copy.start()
+    following = threading.Thread(target=copy.run, args=(stopping,), name="follow")
+    following.start()
+    try:
+        copy.settled.wait(READY_S_MAX)
+        ready({})
+        keep_fresh(board, paths, copy.show, stopping)
+    finally:
+        stopping.set()
+        following.join()
 
 
 def open_bus(url: str, name: str) -> Bus:

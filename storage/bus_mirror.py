@@ -193,7 +193,8 @@ class Mirror:
         return True
 
     def _transact(self, commands: list[list[bytes]], marks: dict[str, Marks]) -> bool:
-        state = TapeState(self._tape_id, self._round + 1, self._clock.now_ns(), marks)
+        counts = self._round + 1, self._clock.now_ns()
+        state = TapeState(self._tape_id, *counts, self._hot_fronts(), marks)
         told = [b"HSET", TAPE, *tape_fields(state)]
         if not self._bus.transact(self._round, [*commands, told]):
             log.warning("mirror.overtaken", round=self._round)
@@ -202,6 +203,10 @@ class Mirror:
         self._marks |= marks
         self._stamped_ns = self._clock.monotonic_ns()
         return True
+
+    def _hot_fronts(self) -> dict[str, str]:
+        hot, symbols = self._views.hot, self._marks["trades"].symbols
+        return {symbol: front for symbol in symbols if (front := hot.front(symbol)) is not None}
 
     # -- trimming ------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import threading
 from typing import Final
 
 from core.board import Board
-from core.errors import BusError, BusRefused
+from core.errors import BusRefused, PipelineError
 from core.log import Log
 
 FIRST_S: Final = 0.1
@@ -23,7 +23,7 @@ class Patience:
         self._said = ""
         self._failures = 0
 
-    def failed(self, error: BusError, stopping: threading.Event) -> None:
+    def failed(self, error: PipelineError, stopping: threading.Event) -> None:
         """Show the fault, log it where it is a new one, and wait."""
         is_refused = isinstance(error, BusRefused)
         told = f"{error.message}; {error.hint}" if error.hint else error.message

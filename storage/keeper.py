@@ -18,6 +18,7 @@ from core.schema import LOGGED_TABLES, TABLES
 from storage.compact import compact, prune, vacuum
 from storage.head import Head, Word
 from storage.hot import HotReader
+from storage.letting_go import let_go
 from storage.reader import HotSlice
 from storage.seal import Sealer, SealJob
 from storage.store import Store
@@ -99,8 +100,11 @@ class Keeper:
                 for table in LOGGED_TABLES:
                     self._seal_table(table.name, hour_us, None)
                 self._sealed_hour_us = hour_us
+            oldest_us = (now_ns - self._options.hot_minutes * MINUTE_NS) // NS_PER_US
             for table in LOGGED_TABLES:
-                self._let_go(table.name, now_ns)
+                if self._store.paths.head(table.name).exists():
+                    sealed_seq = self._sealed_seq(table.name)
+                    let_go(self._store, self._hot, table.name, sealed_seq, oldest_us)
             day = now_ns // DAY_NS
             if day != self._swept_day:
                 self._sweep(now_ns)
@@ -144,23 +148,6 @@ class Keeper:
         """Tell every reader that the lake has news of this table (and of its rollups)."""
         head = Head(self._store.paths.head(table), is_writer=True)
         head.words[Word.LAKE_VERSION] = self._clock.now_ns()
-
-    def _let_go(self, table: str, now_ns: int) -> None:
-        """Drop the oldest segments whose rows are all sealed and older than the hot time."""
-        if not self._store.paths.head(table).exists():
-            return
-        oldest_us = (now_ns - self._options.hot_minutes * MINUTE_NS) // NS_PER_US
-        sealed_seq = self._sealed_seq(table)
-        while (segment := self._hot.table(table).oldest()) is not None:
-            is_sealed = all(
-                seq <= sealed_seq.get(symbol if TABLES[table].by_symbol else "", 0)
-                for symbol, seq in segment.last_seqs.items()
-            )
-            if not is_sealed or segment.newest_us >= oldest_us:
-                return
-            if not self._store.drop_segment(table, segment.number):
-                return
-            log.info("segment.dropped", table=table, number=segment.number)
 
     def _sealed_seq(self, table: str) -> Mapping[str, int]:
         return self._manifests.snapshot(table, self._hot.lake_version(table)).sealed_seq

@@ -35,7 +35,8 @@ class StoreOptions:
     """How a store is opened.
 
     `tables`: what this process writes. `sealed_seqs`: last seq the lake holds, per table;
-    `newest_sealed_us`: newest venue time of its trades, per symbol.
+    `newest_sealed_us`: newest venue time of its trades, per symbol. `is_copy`: rows come from
+    another store with their seqs; what a start has lost of them is fetched again, and no gap.
     """
 
     commit_ms: int = 20
@@ -43,6 +44,7 @@ class StoreOptions:
     sealed_seqs: Mapping[str, int] = field(default_factory=dict)
     newest_sealed_us: Mapping[str, int] = field(default_factory=dict)
     lock_name: str = "writer.lock"
+    is_copy: bool = False
 
 
 class Store:
@@ -164,7 +166,7 @@ class Store:
 
     def _record_losses(self, name: str, found: Recovered) -> None:
         """Rows that were visible once and are gone are named in table gaps."""
-        if "gaps" not in self._tables:
+        if "gaps" not in self._tables or self._options.is_copy:
             return
         now_us = self._clock.now_ns() // NS_PER_US
         losses = [

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,10 +54,12 @@ def tickflight(folder: Path, *arguments: str) -> str:
 
 
 @contextmanager
-def running_server(folder: Path, *args: str) -> Iterator[RunningServer]:
+def running_server(
+    folder: Path, *args: str, settings: Mapping[str, str] | None = None
+) -> Iterator[RunningServer]:
     """Start `tickflight up ARGS` on free ports, wait until it is ready, stop it by SIGTERM.
 
-    Settings come from nowhere but `args`; the data folder is `folder`/data.
+    Settings come from nowhere but `args` and `settings`; the data folder is `folder`/data.
     """
     data_dir, log_path = folder / "data", folder / "server.log"
     command = [sys.executable, "-m", "tickflight", "up", *args, "--data-dir", str(data_dir)]
@@ -65,7 +67,12 @@ def running_server(folder: Path, *args: str) -> Iterator[RunningServer]:
     with (
         log_path.open("ab") as log,
         subprocess.Popen(
-            command, cwd=folder, env=clean_env(), text=True, stdout=subprocess.PIPE, stderr=log
+            command,
+            cwd=folder,
+            env={**clean_env(), **(settings or {})},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=log,
         ) as process,
     ):
         try:

@@ -91,8 +91,13 @@ def gather(boards: Sequence[BoardStatus], tape: Tape, now_ns: int) -> Status:
 
 
 def is_serving(boards: Sequence[BoardStatus], needed: Sequence[str]) -> bool:
-    """Whether every needed process is alive; a source that is down does not count."""
+    """Whether every needed process is alive; a source that is down does not count.
+
+    A follower writes the hot rows in place of ingest.
+    """
     alive = {board["process"] for board in boards if board["is_alive"]}
+    if "follow" in alive:
+        alive.add("ingest")
     return alive.issuperset(needed)
 
 

@@ -9,8 +9,11 @@ import redis
 
 from core.board import Board
 from core.clock import SystemClock
+from core.schema import TABLES
 from storage.bus import Bus
+from storage.bus_copy import Copy
 from storage.bus_mirror import Mirror
+from storage.copy_store import CopyPlace
 from storage.disk import OsDisk
 from storage.paths import Paths
 from storage.store import Store, StoreOptions
@@ -39,6 +42,10 @@ class SharedTape:
         self.tape_id = tape_id
         self.store = Store.open(self.paths, StoreOptions(**options), disk=OsDisk(), clock=CLOCK)
         self.board = Board("mirror", CLOCK)
+
+    @property
+    def views(self):
+        return Views(self.paths, self.lake_url)
 
     @property
     def durable_seq(self):
@@ -74,6 +81,46 @@ class SharedTape:
 
     def close(self):
         self.store.close()
+
+
+class Follower:
+    """A follower in a thread, and a view of what it has."""
+
+    def __init__(self, folder, url, lake_url):
+        self.paths = Paths(folder)
+        self.board = Board("follow", CLOCK)
+        place = CopyPlace(self.paths, lake_url, 20)
+        self.copy = Copy(place, Bus(url, "follow"), HOUR_MINUTES, CLOCK, self.board)
+        self.copy.start()
+        self.views = Views(self.paths, lake_url)
+
+    def seq(self, table="trades"):
+        return self.views.hot.watermarks(table).visible_seq
+
+    def part(self):
+        return self.board.snapshot()["parts"].get("redis", {})
+
+    def rows(self, table, symbol, **options):
+        return plain_rows(self.views, table, symbol, **options)
+
+
+def plain_rows(views, table, symbol, **options):
+    """Rows of a scan as a table with plain text, so that two stores can be compared."""
+    rows = views.view().scan(table, symbol, **options).read_all()
+    return rows.cast(TABLES[table].plain_schema).combine_chunks()
+
+
+@contextmanager
+def following(folder, tape, url=None):
+    follower = Follower(folder, url or tape.url, tape.lake_url)
+    stopping = threading.Event()
+    thread = threading.Thread(target=follower.copy.run, args=(stopping,))
+    thread.start()
+    try:
+        yield follower
+    finally:
+        stopping.set()
+        thread.join()
 
 
 def marks_of(client, table):

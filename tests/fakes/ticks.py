@@ -21,5 +21,10 @@ def trades(symbol: str, count: int, first: int = 0, **columns: object) -> TickBa
         "ask": 100.25 + (numbers % 40) * 0.25,
         "source_seq": numbers,
     }
-    given.update({name: np.asarray(column) for name, column in columns.items()})
+    given.update({name: _array(column) for name, column in columns.items()})
     return TickBatch("trades", symbol, f"{symbol}Z5", "test", given)
+
+
+def _array(column):
+    is_text = isinstance(column, list) and isinstance(column[0], str)
+    return np.array(column, object) if is_text else np.asarray(column)

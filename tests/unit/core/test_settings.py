@@ -82,8 +82,15 @@ def test_a_certificate_without_its_key_is_a_fault():
 
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_a_secret_never_shows_in_the_settings_words(name):
-    assert "hunter2" not in repr(load(environ={name: "hunter2"}))
-    assert "hunter2" not in str(load(environ={name: "hunter2"}))
+    secret = "redis://:hunter2@host" if name == "REDIS_URL" else "hunter2"
+    assert "hunter2" not in repr(load(environ={name: secret}))
+    assert "hunter2" not in str(load(environ={name: secret}))
+
+
+def test_an_address_that_is_none_of_redis_is_refused_without_its_password():
+    with pytest.raises(SettingsError, match="rediss://HOST:PORT") as refused:
+        load(environ={"REDIS_URL": "http://:hunter2@host"})
+    assert "hunter2" not in refused.value.message
 
 
 def test_the_lake_is_below_the_data_folder_unless_told_otherwise(tmp_path):
