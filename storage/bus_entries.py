@@ -52,10 +52,7 @@ class Entries:
             schema = _schema(table)[0]
             columns = [_plain(column) for column in part.batch.columns]
             batch = pa.RecordBatch.from_arrays(columns, schema=schema)
-        ipc = _schema(table)[1] + batch.serialize().to_pybytes() + END_OF_STREAM
-        command = [b"XADD", key, entry_id(part.last_seq), b"first_seq", b"%d" % part.first_seq]
-        command += [b"last_seq", b"%d" % part.last_seq, b"rows", b"%d" % batch.num_rows]
-        return [*command, b"ipc", ipc]
+        return _command(table, key, (part.first_seq, part.last_seq), batch)
 
     def _repeating(self, key: bytes, table: str, part: HotSlice) -> pa.RecordBatch | None:
         """A slice of the block where all rows have the same words; None where they have not."""
@@ -82,6 +79,19 @@ class Entries:
         batch = pa.RecordBatch.from_arrays(arrays, schema=_schema(table)[0])
         found = [(block.values[n], block.values[n][row].tobytes()) for n in names if n != "symbol"]
         return _Ready(block, found, batch)
+
+
+def set_aside(table: str, first_seq: int, last_seq: int) -> list[bytes]:
+    """The command that says of a slow table's seqs that their rows are in the lake alone."""
+    nothing = pa.RecordBatch.from_pylist([], schema=_schema(table)[0])
+    return _command(table, stream_key(table, ""), (first_seq, last_seq), nothing)
+
+
+def _command(table: str, key: bytes, seqs: tuple[int, int], batch: pa.RecordBatch) -> list[bytes]:
+    ipc = _schema(table)[1] + batch.serialize().to_pybytes() + END_OF_STREAM
+    command = [b"XADD", key, entry_id(seqs[1]), b"first_seq", b"%d" % seqs[0]]
+    command += [b"last_seq", b"%d" % seqs[1], b"rows", b"%d" % batch.num_rows]
+    return [*command, b"ipc", ipc]
 
 
 def _repeats(ready: _Ready, first: int, end: int) -> bool:

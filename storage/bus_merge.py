@@ -22,22 +22,25 @@ DEFAULT_TEXT: Final = {"kind": "new", "grade": "tns", "conditions": "", "command
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Rows whose seqs follow each other: of one symbol, contract and source in a fast table."""
+    """Rows whose seqs follow each other: of one symbol, contract and source in a fast table.
+
+    Without a batch they are numbers set aside for rows that are in the lake alone.
+    """
 
     table: str
     first_seq: int
-    batch: TickBatch | pa.RecordBatch
-
-    @property
-    def rows(self) -> int:
-        """How many."""
-        return self.batch.rows if isinstance(self.batch, TickBatch) else self.batch.num_rows
+    rows: int
+    batch: TickBatch | pa.RecordBatch | None
 
     def append_to(self, store: Store) -> int:
         """Store the rows; give the first seq they got. Raise DiskFull."""
-        if isinstance(self.batch, TickBatch):
-            return store.append(self.batch)
-        return store.append_rows(self.table, self.batch)
+        match self.batch:
+            case None:
+                return store.reserve(self.table, self.rows)
+            case TickBatch():
+                return store.append(self.batch)
+            case _:
+                return store.append_rows(self.table, self.batch)
 
 
 def rows_up_to(read: Read, last_seq: int, entries_max: int) -> int:
@@ -48,19 +51,22 @@ def rows_up_to(read: Read, last_seq: int, entries_max: int) -> int:
 
 def in_seq_order(table: str, read: Read, after_seq: int, up_to_seq: int) -> Iterator[Run]:
     """The rows with after_seq < seq <= up_to_seq."""
-    parts = []
-    for found in read.values():
-        for _, fields in found:
-            batch = read_entry(table, fields).batch
-            seqs = batch.column("seq").to_numpy()
-            first, end = np.searchsorted(seqs, [after_seq, up_to_seq], "right").tolist()
-            if end > first:
-                parts.append(batch.slice(first, end - first))
-    if not TABLES[table].is_fast:
-        for part in parts:
-            yield Run(table, part.column("seq")[0].as_py(), part)
+    entries = [read_entry(table, fields) for found in read.values() for _, fields in found]
+    if TABLES[table].is_fast:
+        parts = [_cut(entry.batch, after_seq, up_to_seq) for entry in entries]
+        yield from _merged(table, [_Part.of(table, part) for part in parts if part.num_rows])
         return
-    yield from _merged(table, [_Part.of(table, part) for part in parts])
+    for entry in entries:
+        first_seq, last_seq = max(entry.first_seq, after_seq + 1), min(entry.last_seq, up_to_seq)
+        if first_seq <= last_seq:
+            rows = _cut(entry.batch, after_seq, up_to_seq) if entry.batch.num_rows else None
+            yield Run(table, first_seq, last_seq - first_seq + 1, rows)
+
+
+def _cut(batch: pa.RecordBatch, after_seq: int, up_to_seq: int) -> pa.RecordBatch:
+    seqs = batch.column("seq").to_numpy()
+    first, end = np.searchsorted(seqs, [after_seq, up_to_seq], "right").tolist()
+    return batch.slice(first, end - first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,4 +125,4 @@ def _merged(table: str, parts: Sequence[_Part]) -> Iterator[Run]:
         contract, source = part.names[int(labels[start])]
         columns = {name: column[first:last] for name, column in part.columns.items()}
         batch = TickBatch(table, part.symbol, contract, source, columns)
-        yield Run(table, int(seqs[start]), batch)
+        yield Run(table, int(seqs[start]), batch.rows, batch)

@@ -72,6 +72,7 @@ class Mirror:
                 self._is_linked = True
                 while not stopping.is_set() and self._step():
                     pass
+                stopping.wait(LOOK_S)
             except BusError as error:
                 self._is_linked = False
                 if isinstance(error, BusLost):

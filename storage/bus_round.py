@@ -1,15 +1,19 @@
 """A round: the rows that are durable and not yet on Redis, as the commands that put them there."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import chain, pairwise
+
+import numpy as np
 
 from core.schema import TABLES
-from storage.bus_entries import Entries, live_trades
+from storage.bus_entries import Entries, live_trades, set_aside
 from storage.bus_keys import Marks, stream_key
 from storage.bus_latest import NewestSnapshots
 from storage.follow import hot_rows
 from storage.head import Word
 from storage.hot import HotReader
+from storage.reader import HotSlice
 
 
 @dataclass(slots=True)
@@ -66,20 +70,43 @@ class Gatherer:
         after_seq = max(seqs[0], self._tops.get(stream_key(table, symbol), 0))
         if after_seq >= seqs[1]:
             return 0
+        if not symbol:
+            return self._add_slow(news, table, after_seq, seqs[1])
         parts = hot_rows(self._hot, table, symbol, after_seq=after_seq, up_to_seq=seqs[1])
         if parts is None:
             return None
         for part in parts:
             news.adds.append(self._entries.add(table, symbol, part))
-            if table == "gex":
-                self._newest.note(part)
-            elif table == "trades" and is_last:
+            if table == "trades" and is_last:
                 news.lives += live_trades(symbol, part)
             elif table == "trades":
                 news.lives_skipped += part.batch.num_rows
         return int(sum(part.batch.num_rows for part in parts))
 
+    def _add_slow(self, news: Round, table: str, after_seq: int, up_to_seq: int) -> int:
+        """Add rows of a slow table; numbers that memory lacks are those of rows in the lake."""
+        parts = self._hot.slices(table, "", after_seq=after_seq, up_to_seq=up_to_seq)
+        next_seq = after_seq + 1
+        for part in chain.from_iterable(without_holes(part) for part in parts):
+            if part.first_seq > next_seq:
+                news.adds.append(set_aside(table, next_seq, part.first_seq - 1))
+            news.adds.append(self._entries.add(table, "", part))
+            next_seq = part.last_seq + 1
+            if table == "gex":
+                self._newest.note(part)
+        if next_seq <= up_to_seq:
+            news.adds.append(set_aside(table, next_seq, up_to_seq))
+        return up_to_seq - after_seq
+
 
 def symbols_of(hot: HotReader, table: str) -> list[str]:
     """Whose streams a table has: every hot symbol, or "" where one stream holds all."""
     return hot.symbols(table) if TABLES[table].is_fast else [""]
+
+
+def without_holes(part: HotSlice) -> Iterator[HotSlice]:
+    """Cut rows wherever their seqs do not follow each other."""
+    seqs = part.batch.column("seq").to_numpy()
+    for first, end in pairwise([0, *(np.flatnonzero(np.diff(seqs) != 1) + 1).tolist(), len(seqs)]):
+        batch = part.batch.slice(first, end - first)
+        yield replace(part, batch=batch, first_seq=int(seqs[first]), last_seq=int(seqs[end - 1]))

@@ -7,7 +7,7 @@ from storage.view import View
 
 
 def first_needed(view: View, table: str, *, cutoff_us: int, after_seq: int) -> int:
-    """Smallest hot seq above `after_seq` that is not sealed yet, or was received since the cutoff.
+    """Smallest hot seq above `after_seq` that is not sealed yet, or is as new as the cutoff.
 
     The next seq where there is none. Everything before it is in the lake.
     """
@@ -20,8 +20,8 @@ def first_needed(view: View, table: str, *, cutoff_us: int, after_seq: int) -> i
         sealed = sealed_seq.get(symbol, 0)
         for part in hot.slices(table, symbol, after_seq=after_seq, up_to_seq=durable_seq):
             seqs = part.batch.column("seq").to_numpy()
-            received_us = part.batch.column("ts_recv").view("int64").to_numpy()
-            needed = (seqs > sealed) | (received_us >= cutoff_us)
+            times_us = part.batch.column("ts_event").view("int64").to_numpy()
+            needed = (seqs > sealed) | (times_us >= cutoff_us)
             if needed.any():
                 first = min(first, int(seqs[np.argmax(needed)]))
                 break

@@ -100,11 +100,8 @@ class Keeper:
                 for table in LOGGED_TABLES:
                     self._seal_table(table.name, hour_us, None)
                 self._sealed_hour_us = hour_us
-            oldest_us = (now_ns - self._options.hot_minutes * MINUTE_NS) // NS_PER_US
             for table in LOGGED_TABLES:
-                if self._store.paths.head(table.name).exists():
-                    sealed_seq = self._sealed_seq(table.name)
-                    let_go(self._store, self._hot, table.name, sealed_seq, oldest_us)
+                self._let_go(table.name, now_ns)
             day = now_ns // DAY_NS
             if day != self._swept_day:
                 self._sweep(now_ns)
@@ -148,6 +145,11 @@ class Keeper:
         """Tell every reader that the lake has news of this table (and of its rollups)."""
         head = Head(self._store.paths.head(table), is_writer=True)
         head.words[Word.LAKE_VERSION] = self._clock.now_ns()
+
+    def _let_go(self, table: str, now_ns: int) -> None:
+        oldest_us = (now_ns - self._options.hot_minutes * MINUTE_NS) // NS_PER_US
+        if self._store.paths.head(table).exists():
+            let_go(self._store, self._hot, table, self._sealed_seq(table), oldest_us)
 
     def _sealed_seq(self, table: str) -> Mapping[str, int]:
         return self._manifests.snapshot(table, self._hot.lake_version(table)).sealed_seq

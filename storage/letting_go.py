@@ -13,7 +13,7 @@ log = Log("keeper")
 def let_go(
     store: Store, hot: HotReader, table: str, sealed_seq: Mapping[str, int], oldest_us: int
 ) -> None:
-    """Drop the oldest segments whose rows are all sealed and were received before `oldest_us`."""
+    """Drop the oldest segments whose rows are all sealed and older than `oldest_us`."""
     while (segment := hot.table(table).oldest()) is not None:
         is_sealed = all(
             seq <= sealed_seq.get(symbol if TABLES[table].by_symbol else "", 0)

@@ -102,7 +102,7 @@ def test_a_restarted_follower_goes_on_after_its_last_row(tape, client, tmp_path)
 
 def test_sealed_rows_come_from_the_shared_lake_and_each_row_once(tape, client, tmp_path):
     old = [CLOCK.now_ns() // 1_000 - 7_200_000_000] * 100
-    tape.store.append(fresh_trades("MNQ", 100, ts_recv=old))
+    tape.store.append(fresh_trades("MNQ", 100, ts_event=old))
     tape.trade(50, "MNQ")
     keeper_of(tape).seal_now(["MNQ"])
     tape.trade(25, "MNQ")
@@ -123,10 +123,10 @@ def test_sealed_rows_come_from_the_shared_lake_and_each_row_once(tape, client, t
 def test_a_follower_that_fell_behind_the_hot_hour_begins_where_redis_begins(tape, client, tmp_path):
     old = [CLOCK.now_ns() // 1_000 - 7_200_000_000] * 300
     with tape.mirroring():
-        tape.store.append(fresh_trades("MNQ", 100, ts_recv=old[:100]))
+        tape.store.append(fresh_trades("MNQ", 100, ts_event=old[:100]))
         with following(tmp_path / "copy", tape) as follower:
             assert_equal(tape, follower, "MNQ")
-    tape.store.append(fresh_trades("MNQ", 300, ts_recv=old))
+    tape.store.append(fresh_trades("MNQ", 300, ts_event=old))
     tape.trade(7)
     keeper_of(tape).seal_now(["MNQ"])
     with tape.mirroring():
@@ -208,3 +208,20 @@ def test_a_copy_of_one_tape_is_never_continued_with_another(tape, client, tmp_pa
             until(lambda: follower.part().get("state") == "down")
             assert "another tape" in follower.part()["detail"]
             assert follower.seq() == 4
+
+
+def test_numbers_set_aside_for_the_lake_are_set_aside_on_both(tape, client, tmp_path):
+    row = {"symbol": "SPY", "ticker": "SPY", "ts_recv": 1, "ts_event": 1}
+    tape.store.append_rows("gex", [row, row])
+    tape.store.reserve("gex", 100)
+    with tape.mirroring(), following(tmp_path / "copy", tape) as follower:
+        tape.store.append_rows("gex", [row])
+        tape.store.reserve("gex", 7)
+        assert_equal(tape, follower, "SPY", table="gex")
+        assert follower.seq("gex") == 110
+        assert follower.rows("gex", "SPY")["seq"].to_pylist() == [1, 2, 103]
+    entries = client.xrange("tickflight:log:gex")
+    told = [(int(f[b"first_seq"]), int(f[b"last_seq"]), int(f[b"rows"])) for _, f in entries]
+    assert sum(rows for *_, rows in told) == 3
+    assert sum(last - first + 1 for first, last, _ in told) == 110
+    assert (3, 102, 0) in told

@@ -163,8 +163,8 @@ def test_what_is_old_and_sealed_is_trimmed_and_what_is_not_sealed_stays(tape, cl
     keeper = Keeper(tape.store, Sealer(tape.lake_url, CLOCK), tape.lake_url, KeeperOptions(), CLOCK)
     now_us = CLOCK.now_ns() // 1_000
     old = [now_us - 7_200_000_000] * 100
-    tape.store.append(fresh_trades("MNQ", 100, ts_recv=old))
-    tape.store.append(fresh_trades("NQ", 100, ts_recv=old))
+    tape.store.append(fresh_trades("MNQ", 100, ts_event=old))
+    tape.store.append(fresh_trades("NQ", 100, ts_event=old))
     with tape.mirroring():
         tape.wait_mirrored(client)
         tape.trade(50)
