@@ -1,7 +1,7 @@
 """Made-up depth files of any length, written fast: a dense book whose touch walks up and down.
 
 Of all changes 94 of 100 give a level near the touch another size; the rest move the touch by one
-tick in a batch of four records. A full snapshot comes first and then each ten minutes. Stamps are
+tick in a batch of four records. A full snapshot comes first and then 143 times more. Stamps are
 milliseconds, prices hundredfold.
 """
 
@@ -21,6 +21,7 @@ NAME = "ESH24_FUT_CME.2023-12-20.depth"
 START_US = int(datetime(2023, 12, 20, tzinfo=UTC).timestamp()) * US_PER_S
 LEVELS = 100
 SNAPSHOTS = 144
+BUSY_DAY_ROWS = 30_000_000
 _RAW_PER_TICK = 25
 _MIDDLE = 19_200
 _ADD_BID, _ADD_ASK, _MODIFY_BID, _MODIFY_ASK, _DELETE_BID, _DELETE_ASK = range(2, 8)
@@ -34,7 +35,7 @@ def header() -> bytes:
 
 
 def write_day(path: Path, rows: int, seed: int = 1) -> int:
-    """A file of about `rows` records over a whole day; give how many there are."""
+    """A file of about `rows` records, as dense as a busy day; give how many there are."""
     written = 0
     with path.open("wb") as file:
         file.write(header())
@@ -45,10 +46,13 @@ def write_day(path: Path, rows: int, seed: int = 1) -> int:
 
 
 def day(rows: int, seed: int = 1) -> Iterator[Records]:
-    """About `rows` records of a day, ten minutes at a time."""
+    """About `rows` records of a day, a snapshot and what follows it at a time.
+
+    Fewer records than those of a busy day are its beginning, as dense as all of it.
+    """
     random = np.random.default_rng(seed)
     touch = _MIDDLE
-    span_us = DAY_US // SNAPSHOTS
+    span_us = DAY_US * min(rows, BUSY_DAY_ROWS) // BUSY_DAY_ROWS // SNAPSHOTS
     for number in range(SNAPSHOTS):
         start_us = START_US + number * span_us
         snapshot = _snapshot(random, touch, start_us)

@@ -9,6 +9,7 @@ from bench.figure import Figure
 from bench.ingest import bench_ingest
 from bench.latest import bench_latest
 from bench.restart import bench_restart
+from bench.sierra import bench_sierra
 from bench.stream import bench_stream
 from core.errors import SettingsError
 from flight_server.grpc_flags import set_grpc_flags
@@ -18,6 +19,7 @@ BENCHES: dict[str, Callable[..., list[Figure]]] = {
     "latest": bench_latest,
     "stream": bench_stream,
     "restart": bench_restart,
+    "sierra": bench_sierra,
 }
 
 

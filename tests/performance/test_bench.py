@@ -34,6 +34,15 @@ def test_streams_and_latest_are_shown_beside_their_floor(tmp_path: Path) -> None
             assert figure["measured"] == pytest.approx(figure["value"] / figure["floor"])
 
 
+def test_sierra_files_are_decoded_imported_and_followed(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    tickflight(tmp_path, "bench", "sierra", "--quick", "--json", str(out))
+    figures = {figure["name"]: figure for figure in json.loads(out.read_bytes())["figures"]}
+    assert len(figures) == 7
+    assert all(figure["value"] > 0 for figure in figures.values())
+    assert figures["Parquet of a depth record"]["is_met"]
+
+
 def test_a_figure_is_met_by_its_ratio_where_it_has_a_floor() -> None:
     fast = Figure("stream", 95.0, "rows/s", 0.95, more_is_better=True, floor=100.0)
     slow = Figure("latest", 18.1, "us", 1.8, more_is_better=False, floor=10.0)
