@@ -5,7 +5,7 @@ from typing import Final, assert_never
 
 from core.errors import Forbidden
 from flight_server.keys import Agent
-from flight_server.ticket_kinds import Bars, Latest, Live, Range, Sql, State, Tail, Ticket
+from flight_server.ticket_kinds import Bars, BookAt, Latest, Live, Range, Sql, State, Tail, Ticket
 
 # GEXBot's futures ladders are in the points of both contracts of their root.
 GEX_TICKERS: Final = {"NQ": "NQ_NDX", "MNQ": "NQ_NDX", "ES": "ES_SPX", "MES": "ES_SPX"}
@@ -25,7 +25,7 @@ def check_access(agent: Agent, ask: Ticket) -> None:
             # Whoever may see a contract may see the ladder of its root, and the other way round.
             if agent.symbols is None or GEX_TICKERS.get(symbol, symbol) not in agent.symbols:
                 check_symbols(agent, [symbol])
-        case Range(_, symbol) | State(_, symbol) | Bars(symbol) | Tail(symbol):
+        case Range(_, symbol) | State(_, symbol) | Bars(symbol) | BookAt(symbol) | Tail(symbol):
             check_scope(agent, "read")
             check_symbols(agent, [symbol])
         case Sql():

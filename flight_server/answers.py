@@ -8,7 +8,7 @@ question that simply has no rows.
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import pyarrow as pa
@@ -18,10 +18,11 @@ from core.errors import OutsideRetention, Unavailable, UnknownInstrument
 from flight_server.access import GEX_TICKERS
 from flight_server.asking import Queries
 from flight_server.bars import bars_question
+from flight_server.book_at import LOOK_BACK_US, book_question
 from flight_server.bounds import time_bounds
 from flight_server.gapbook import GAPS_SHOWN_MAX, GapBook, refuse_gaps
 from flight_server.keys import Agent
-from flight_server.ticket_kinds import Bars, Range, Span, Sql, State, Tail
+from flight_server.ticket_kinds import Bars, BookAt, Range, Span, Sql, State, Tail
 from storage.query import Question
 from storage.view import View, Views
 
@@ -85,6 +86,18 @@ def answer_state(sources: Sources, ask: State) -> Answer:
         require_known(sources, view, symbol, asked=ask.symbol)
     schema = view.scan(ask.kind, symbol, start_us=0, end_us=1).schema
     return Answer(_with(schema, metadata), rows)
+
+
+def answer_book_at(sources: Sources, ask: BookAt, is_cancelled: Callable[[], bool]) -> Answer:
+    """`book:..?at=..`: one row, or none where nothing is known of the time before."""
+    view = sources.views.view()
+    metadata = _watermarks(view, "depth")
+    moment = replace(ask.span, start_ns=ask.at_ns - LOOK_BACK_US * NS_PER_US, end_ns=ask.at_ns)
+    _check_range(sources, view, "depth", ask.symbol, moment)
+    gaps = sources.gaps.overlapping(view, "depth", ask.symbol, moment.end_us, moment.end_us)
+    metadata[b"gaps"] = _gaps_json(gaps)
+    reader = _queries(sources).run(book_question(ask), is_cancelled=is_cancelled)
+    return Answer(_with(reader.schema, metadata), reader)
 
 
 def answer_bars(sources: Sources, ask: Bars, is_cancelled: Callable[[], bool]) -> Answer:

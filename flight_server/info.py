@@ -20,10 +20,22 @@ from flight_server.answers import (
     sql_question,
 )
 from flight_server.bars import bars_question
+from flight_server.book_at import book_question
 from flight_server.bounds import time_bounds
 from flight_server.keys import Agent
 from flight_server.latest import SCHEMA as LATEST_SCHEMA
-from flight_server.ticket_kinds import Bars, Latest, Live, Range, Span, Sql, State, Tail, Ticket
+from flight_server.ticket_kinds import (
+    Bars,
+    BookAt,
+    Latest,
+    Live,
+    Range,
+    Span,
+    Sql,
+    State,
+    Tail,
+    Ticket,
+)
 from flight_server.tickets import format_range
 from storage.view import View
 
@@ -73,6 +85,9 @@ def schema_of(sources: Sources, agent: Agent, ask: Ticket) -> pa.Schema:  # noqa
             _require_known(sources, [ask.symbol])
             question, _ = bars_question(ask, sources.clock.now_ns())
             return _describe(sources)(question)
+        case BookAt():
+            _require_known(sources, [ask.symbol])
+            return _describe(sources)(book_question(ask))
         case Sql():
             return _describe(sources)(sql_question(agent, ask))
         case Live():

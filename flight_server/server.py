@@ -24,6 +24,7 @@ from flight_server.answers import (
     Answer,
     Sources,
     answer_bars,
+    answer_book_at,
     answer_range,
     answer_sql,
     answer_state,
@@ -44,7 +45,7 @@ from flight_server.latest import SCHEMA as LATEST_SCHEMA
 from flight_server.latest import LatestAnswers
 from flight_server.live import Follow, live_batches
 from flight_server.streams import Drain, Limits, counted, is_over
-from flight_server.ticket_kinds import Bars, Latest, Live, Range, Sql, State, Tail, Ticket
+from flight_server.ticket_kinds import Bars, BookAt, Latest, Live, Range, Sql, State, Tail, Ticket
 from flight_server.tickets import parse_ticket
 
 _NO_LATEST: Final = pa.RecordBatch.from_pylist([], schema=LATEST_SCHEMA)
@@ -227,7 +228,7 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         call.bytes += sent_bytes
         return table
 
-    def _answer(self, call: Call, ask: Range | Tail | State | Bars | Sql) -> Answer:
+    def _answer(self, call: Call, ask: Range | Tail | State | Bars | BookAt | Sql) -> Answer:
         sources, agent = self._sources, call.agent
         assert agent is not None, "the middleware let nobody in"
         match ask:
@@ -239,6 +240,8 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
                 return answer_state(sources, ask)
             case Bars():
                 return answer_bars(sources, ask, call.is_gone)
+            case BookAt():
+                return answer_book_at(sources, ask, call.is_gone)
             case Sql():
                 return answer_sql(sources, agent, ask, call.is_gone)
             case _ as never:

@@ -79,6 +79,16 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class BookAt:
+    """The book just before a moment, so many levels a side."""
+
+    symbol: str
+    at_ns: int
+    levels: int
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class Live:
     """Rows as they arrive, from `from_seq` on, or from now."""
 
@@ -96,4 +106,4 @@ class Sql:
     known_at_ns: int | None = None
 
 
-Ticket = Latest | Tail | Range | Bars | State | Live | Sql
+Ticket = Latest | Tail | Range | Bars | State | BookAt | Live | Sql

@@ -11,7 +11,19 @@ from dataclasses import replace
 from typing import Final
 
 from core.errors import BadSql, BadTicket
-from flight_server.ticket_kinds import Bars, Latest, Live, Range, Span, Sql, State, Tail, Ticket
+from core.schema import BOOK_LEVELS
+from flight_server.ticket_kinds import (
+    Bars,
+    BookAt,
+    Latest,
+    Live,
+    Range,
+    Span,
+    Sql,
+    State,
+    Tail,
+    Ticket,
+)
 from flight_server.ticket_words import (
     Words,
     check_span,
@@ -24,6 +36,7 @@ TICKET_BYTES_MAX: Final = 64 * 1024
 PARAMS_MAX: Final = 1_000
 TAIL_ROWS: Final = 1_000
 TAIL_ROWS_MAX: Final = 1_000_000
+BOOK_LEVELS_MAX: Final = 1_000
 BAR_SECONDS_MAX: Final = 366 * 86_400
 LIVE_TABLES: Final = ("trades", "quotes", "depth")
 FORMS: Final = (
@@ -147,10 +160,21 @@ def _gex(target: str, words: Words) -> State:
     return State("gex", parse_symbol("gex", target), span)
 
 
-def _book(target: str, words: Words) -> State:
+def _book(target: str, words: Words) -> State | BookAt:
+    at_ns, levels = words.time_ns("at"), words.whole("levels", 1, BOOK_LEVELS_MAX)
     span = words.span()
-    words.finish("start", "end", "known_at", "strict")
-    return State("book", parse_symbol("book", target), span)
+    words.finish("at", "levels", "start", "end", "known_at", "strict")
+    symbol = parse_symbol("book", target)
+    if at_ns is None and levels is None:
+        return State("book", symbol, span)
+    if span.start_ns is not None or span.end_ns is not None:
+        raise BadTicket(
+            "book: at and levels are of one moment, start and end of a range",
+            hint="book:MNQ?at=2026-11-20T14:30:00Z&levels=50, or a range without them",
+        )
+    at_ns = words.now_ns if at_ns is None else at_ns
+    check_span(replace(span, start_ns=at_ns), words.now_ns)
+    return BookAt(symbol, at_ns, levels or BOOK_LEVELS, span)
 
 
 def _live(target: str, words: Words) -> Live:
@@ -227,7 +251,7 @@ def _with_options(ticket: Ticket, found: Mapping[str, object], now_ns: int) -> T
     if not isinstance(strict, bool | int) or strict not in (0, 1):
         raise BadTicket(f"strict: expected true or false, found {_kind(strict)}", hint="true")
     match ticket:
-        case Range() | Bars() | State():
+        case Range() | Bars() | State() | BookAt():
             span = Span(
                 ticket.span.start_ns,
                 ticket.span.end_ns,
