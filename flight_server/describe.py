@@ -10,6 +10,7 @@ from flight_server.answers import TICKED_TABLES, Sources
 from flight_server.bounds import time_bounds
 from flight_server.gapbook import EVERY_SYMBOL, iso
 from flight_server.keys import Agent
+from storage.bus_keys import KEYS
 from storage.view import View
 
 TICKETS: Mapping[str, str] = {
@@ -54,6 +55,7 @@ def describe(sources: Sources, agent: Agent) -> dict[str, object]:
         "tickets": TICKETS,
         "rules": RULES,
         "actions": ACTIONS,
+        "redis": KEYS,
         "symbols": sorted(sources.symbols if agent.symbols is None else agent.symbols),
         "retention_days": sources.retention_days,
         "now": iso(sources.clock.now_ns() // NS_PER_US),

@@ -33,10 +33,12 @@ class RunningServer:
     key: str
     data_dir: Path
     process: subprocess.Popen[str]
+    settings: Mapping[str, str]
 
     def env(self) -> dict[str, str]:
         """The environment the examples read."""
-        return {**clean_env(), "TICKFLIGHT_URL": self.flight_url, "TICKFLIGHT_KEY": self.key}
+        told = {"TICKFLIGHT_URL": self.flight_url, "TICKFLIGHT_KEY": self.key}
+        return {**clean_env(), **self.settings, **told}
 
 
 def clean_env() -> dict[str, str]:
@@ -77,7 +79,7 @@ def running_server(
     ):
         try:
             flight_url, web_url, key = _wait_ready(process, log_path)
-            yield RunningServer(flight_url, web_url, key, data_dir, process)
+            yield RunningServer(flight_url, web_url, key, data_dir, process, settings or {})
         finally:
             _stop(process, log_path)
 

@@ -194,6 +194,7 @@ def test_describe_tells_a_model_everything(house):
     assert all(c["meaning"] for table in tables.values() for c in table["columns"])
     assert set(tables["trades"]["coverage"]) == {"MNQ"}
     assert "latest:MNQ" in told["tickets"]
+    assert told["redis"]["tickflight:latest:MNQ"].startswith("hash")
     assert told["symbols"] == ["MNQ", "NQ", "SPY", "VIX"]
 
 

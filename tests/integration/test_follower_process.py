@@ -1,6 +1,8 @@
 """Two whole servers with a Redis between them: the second one's answers equal the first one's."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -14,6 +16,7 @@ from storage.paths import Paths
 from tests.conftest import clean_env, running_server, tickflight
 from tests.fakes.deadline import until
 from tests.fakes.redis_server import running_redis
+from tests.fakes.shared_tape import check_dense, entries_of
 
 SYMBOLS = ("MES", "MNQ", "NQ", "SPY", "QQQ", "VIX")
 LATE_NS = 2 * NS_PER_S
@@ -153,6 +156,24 @@ def test_nothing_can_be_added_to_a_copy_and_a_tape_becomes_none(servers, redis, 
             check=False,
         )
         assert (done.returncode, told in done.stderr) == (code, True), done.stderr
+
+
+def test_killed_mirrors_and_followers_are_started_again_and_go_on(servers, redis):
+    (house, first), (copy, second) = servers
+    places = ((house.data_dir, "mirror"), (copy.data_dir, "follow"))
+    killed = {place: pid_of(*place) for place in places}
+    for pid in killed.values():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: all(pid_of(*place) != pid for place, pid in killed.items()), 60)
+    moment_both_have(first, second)
+    with redis.client() as client:
+        marks, _ = entries_of(client, "trades")
+        assert marks["last_seq"] > 10_000
+        check_dense(client)
+
+
+def pid_of(data_dir, process):
+    return json.loads(Paths(data_dir).status(process).read_bytes())["pid"]
 
 
 def test_a_lost_first_server_is_said_and_its_rows_are_still_served(servers):

@@ -8,12 +8,28 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import running_server
+from tests.fakes.deadline import until
+from tests.fakes.redis_server import running_redis
 from tests.tidy.tree import ROOT, files, text
 
 EXAMPLES = [path for path in files() if path.parts[0] == "examples" and path.suffix == ".py"]
 EXAMPLE_LINES_MAX = 40
 RUN_S_MAX = 60
 SYMBOLS = ("MES", "MNQ", "NQ", "SPY", "QQQ", "VIX")
+
+
+@pytest.fixture(scope="module")
+def mirrored_server(tmp_path_factory):
+    """The demo market with a Redis beside it that has its trades."""
+    folder = tmp_path_factory.mktemp("mirrored")
+    with (
+        running_redis(folder / "redis") as redis,
+        running_server(folder, "--demo", settings={"REDIS_URL": redis.url}) as server,
+        redis.client() as client,
+    ):
+        until(lambda: client.exists("tickflight:latest:MNQ"), RUN_S_MAX)
+        yield server
 
 
 def run(code: list[str], server) -> str:
@@ -31,8 +47,10 @@ def run(code: list[str], server) -> str:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=str)
-def test_an_example_runs_and_shows_something(path, demo_server):
-    assert run([str(path)], demo_server).strip()
+def test_an_example_runs_and_shows_something(path, request):
+    needs_redis = path.name.startswith("redis_")
+    server = request.getfixturevalue("mirrored_server" if needs_redis else "demo_server")
+    assert run([str(path)], server).strip()
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=str)

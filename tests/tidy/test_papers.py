@@ -10,6 +10,7 @@ import pytest
 from core.errors import AccessError, PipelineError, QueryError
 from core.settings import SETTINGS
 from flight_server import tickets
+from storage.bus_keys import KEYS
 from tests.tidy import tables_page
 from tests.tidy.tree import ROOT, files, papers, program, text
 from tickflight import build_parser
@@ -112,6 +113,11 @@ def test_papers_name_no_command_that_is_not_there():
 
 def test_the_tables_page_is_what_the_schema_says():
     assert text(Path("docs/tables.md")) == tables_page.render()
+
+
+def test_the_redis_page_lists_the_keys_that_describe_tells():
+    documented = [row[0].strip("`") for row in rows(Path("docs/redis.md"), "## Keys")]
+    assert documented == list(KEYS)
 
 
 def test_make_targets_named_in_papers_exist():

@@ -1,0 +1,116 @@
+"""Rows cut into entries any which way come back in the order they were stored, each once."""
+
+import itertools
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import BusRefused
+from storage.bus_entries import Entries, read_entry
+from storage.bus_keys import Marks, TapeState, parse_tape, seq_of, tape_fields
+from storage.bus_merge import in_seq_order, rows_up_to
+from storage.disk import OsDisk
+from storage.hot import HotReader
+from storage.paths import Paths
+from storage.store import Store
+from tests.fakes.manual_clock import ManualClock
+from tests.fakes.ticks import trades
+
+SYMBOLS = ("MNQ", "NQ", "SPY")
+appends = st.lists(
+    st.tuples(
+        st.sampled_from(SYMBOLS),
+        st.sampled_from(("Z5", "H6")),
+        st.integers(1, 5),
+        st.sampled_from(("", "@", "@ TI")),
+    ),
+    min_size=1,
+    max_size=25,
+)
+words = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=12)
+numbers = st.integers(0, 2**62)
+
+
+def stored(folder, rows):
+    """A store with some appends, closed again, and its reader."""
+    store = Store.open(Paths(folder), disk=OsDisk(), clock=ManualClock())
+    for symbol, month, count, condition in rows:
+        batch = trades(symbol, count, conditions=[condition] * count)
+        store.append(type(batch)("trades", symbol, symbol + month, "test", batch.columns))
+    store.close()
+    return HotReader(Paths(folder))
+
+
+@settings(max_examples=25, deadline=None)
+@given(rows=appends, cuts=st.sets(st.integers(1, 60), max_size=12), window=st.data())
+def test_entries_give_back_every_row_once_in_the_order_of_seq(tmp_path_factory, rows, cuts, window):
+    hot = stored(tmp_path_factory.mktemp("tape"), rows)
+    last_seq = hot.watermarks("trades").durable_seq
+    entries = Entries(hot.words)
+    edges = sorted({0, last_seq, *(cut for cut in cuts if cut < last_seq)})
+    streams = {symbol.encode(): [] for symbol in SYMBOLS}
+    for after_seq, up_to_seq in itertools.pairwise(edges):
+        for symbol in hot.symbols("trades"):
+            for part in hot.slices("trades", symbol, after_seq=after_seq, up_to_seq=up_to_seq):
+                _, _, entry_id, *fields = entries.add("trades", symbol, part)
+                streams[symbol.encode()].append((entry_id, fields))
+    after_seq = window.draw(st.integers(0, last_seq - 1))
+    up_to_seq = window.draw(st.integers(after_seq + 1, last_seq))
+    runs = list(in_seq_order("trades", streams, after_seq, up_to_seq))
+    seqs = [run.first_seq + row for run in runs for row in range(run.rows)]
+    assert seqs == list(range(after_seq + 1, up_to_seq + 1))
+    source = iter([(s, s + month) for s, month, count, _ in rows for _ in range(count)])
+    expected = dict(enumerate(source, 1))
+    for run in runs:
+        for row in range(run.rows):
+            name = (run.batch.symbol, run.batch.contract)
+            assert name == expected[run.first_seq + row]
+    for found in streams.values():
+        for entry_id, fields in found:
+            entry = read_entry("trades", fields)
+            assert seq_of(entry_id) == entry.last_seq == entry.batch["seq"][-1].as_py()
+            assert entry.first_seq == entry.batch["seq"][0].as_py()
+
+
+@given(lengths=st.lists(st.integers(0, 8), min_size=1, max_size=5), entries_max=st.integers(1, 8))
+def test_a_table_is_taken_only_as_far_as_every_stream_was_read(lengths, entries_max):
+    last_seq = 1_000
+    read = {
+        b"%d" % number: [(b"%d-0" % (10 * (place + 1) + number), ()) for place in range(length)]
+        for number, length in enumerate(min(length, entries_max) for length in lengths)
+    }
+    up_to_seq = rows_up_to(read, last_seq, entries_max)
+    for found in read.values():
+        if len(found) == entries_max:  # there may be more after the last one
+            assert up_to_seq <= seq_of(found[-1][0])
+    if all(len(found) < entries_max for found in read.values()):
+        assert up_to_seq == last_seq
+
+
+@given(
+    tape_id=words,
+    counts=st.tuples(numbers, numbers),
+    fronts=st.dictionaries(words, words, max_size=4),
+    marks=st.builds(Marks, numbers, numbers, numbers, st.lists(words).map(tuple)),
+)
+def test_what_is_said_of_the_tape_is_read_back_the_same(tape_id, counts, fronts, marks):
+    state = TapeState(tape_id, *counts, fronts, {"trades": marks})
+    assert parse_tape(tape_fields(state)) == state
+
+
+@given(raw=st.lists(st.binary(max_size=30), max_size=12).filter(lambda raw: len(raw) % 2 == 0))
+def test_a_hash_of_somebody_else_is_refused_and_never_believed(raw):
+    try:
+        found = parse_tape(raw)
+    except BusRefused:
+        return
+    assert found is None or found.tables == {}
+
+
+@given(raw=st.lists(st.binary(max_size=60), max_size=10).filter(lambda raw: len(raw) % 2 == 0))
+def test_an_entry_of_somebody_else_is_refused(raw):
+    try:
+        read_entry("trades", [b"ipc", b"", *raw])
+    except BusRefused:
+        return
+    raise AssertionError("it was believed")
