@@ -31,6 +31,8 @@ class House:
 
     hub: Hub
     stream: Stream
+    sessions: Sessions
+    journal: Journal
     routes: list[BaseRoute]
 
 
@@ -57,4 +59,4 @@ def open_house(settings: Settings, clock: Clock, *, is_demo: bool = False) -> Ho
     found = page_routes(gate, pages, drill)
     found += answer_routes(gate, Api(hub, flight_url), keys, login)
     found += plain_routes(gate, Health(paths.run, tape, clock), assets)
-    return House(hub, Stream(hub, gate, assets.build), found)
+    return House(hub, Stream(hub, gate, assets.build), sessions, journal, found)

@@ -1,5 +1,6 @@
 """The pages: HTML that carries its data, so that the first paint is the whole picture."""
 
+import gzip
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from webui.views_live import bars_of_symbol, columns_of, gap_spans, ladder_frame
 from webui.words import DASH, format_age, format_clock, format_day_clock
 
 HERE = Path(__file__).parent
+GZIP_LEVEL = 4  # higher costs time and saves next to nothing
 BOOT_BARS = 240
 YOUNG_MINUTES = 20
 FAVOURITE = "MNQ"
@@ -125,7 +127,7 @@ class Pages:
             is_stored=self._now.is_stored,
             **more,
         )
-        return HTMLResponse(page)
+        return compressed(page, request)
 
     def boot(self, page: str, topics: Sequence[str]) -> Boot:
         """The least every page needs."""
@@ -170,6 +172,15 @@ class Pages:
             if name in known:
                 return name
         return ""
+
+
+def compressed(page: str, request: Request) -> Response:
+    """HTML, compressed where the browser can take that; nothing in it is secret."""
+    if "gzip" not in request.headers.get("accept-encoding", ""):
+        return HTMLResponse(page)
+    body = gzip.compress(page.encode(), GZIP_LEVEL, mtime=0)
+    headers = {"content-encoding": "gzip", "vary": "accept-encoding"}
+    return HTMLResponse(body, headers=headers)
 
 
 def as_json(value: object) -> Markup:

@@ -7,10 +7,11 @@ the same sheet, so what is streamed can never differ from what was first painted
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypedDict
 
 BEAT_STEP = 4  # pixels a beat takes, one of them blank
-SPARK_WIDTH, SPARK_HEIGHT = 96, 20
+SPARK_HEIGHT = 20
 
 
 class Row(TypedDict, total=False):
@@ -71,13 +72,13 @@ def beat_paths(beats: str, states: str) -> dict[str, str]:
 
 
 def spark_path(values: Sequence[float]) -> str:
-    """A line over the values, the greatest at the top, zero at the bottom."""
+    """A line over the values, a pixel each, the greatest at the top, zero at the bottom.
+
+    Steps are relative, since they are sent again and again.
+    """
     if not values:
         return ""
     top = max(*values, 1e-9)
-    step = SPARK_WIDTH / max(len(values) - 1, 1)
-    points = [
-        f"{i * step:.0f} {SPARK_HEIGHT - 1 - value / top * (SPARK_HEIGHT - 3):.1f}"
-        for i, value in enumerate(values)
-    ]
-    return "M" + "L".join(points)
+    heights = [SPARK_HEIGHT - 1 - round(v / top * (SPARK_HEIGHT - 3)) for v in values]
+    steps = "".join(f" 1 {after - before}" for before, after in pairwise(heights))
+    return f"M0 {heights[0]}l{steps[1:]}" if steps else ""

@@ -91,7 +91,7 @@ class Site:
     def socket(self, *, origin=ORIGIN, host=HOST):
         """The stream's socket as a context manager."""
         client = TestClient(self.app, base_url=f"http://{HOST}", client=("127.0.0.1", 50_000))
-        client.cookies.update(self.cookies)
+        client.cookies.update(dict(self.cookies))
         return client.websocket_connect(
             f"ws://{HOST}/ui/stream", headers={"origin": origin, "host": host}
         )

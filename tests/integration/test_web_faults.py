@@ -1,0 +1,114 @@
+"""What the dashboard shows when something goes wrong, and how one gets in; in a real browser."""
+
+import re
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect
+
+from core.batch import TickBatch
+from core.board import Board
+from core.clock import SystemClock
+from storage.intake import IntakeClient
+from storage.paths import Paths
+from tests.conftest import clean_env
+from tests.integration.browsing import chromium
+
+LIVE = re.compile(r"live \d+ Hz")
+PAINT_MS_MAX = 1_000
+NOTICE_MS_MAX = 3_000
+
+
+@pytest.fixture
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+def link_into(server):
+    """What `tickflight ui` prints."""
+    command = [sys.executable, "-m", "tickflight", "ui", "--data-dir", str(server.data_dir)]
+    done = subprocess.run(command, env=clean_env(), text=True, capture_output=True, check=True)
+    return done.stdout.split()[-1]
+
+
+def trades(symbol, price):
+    now_us = SystemClock().now_ns() // 1_000
+    columns = {
+        "ts_event": np.array([now_us], np.int64),
+        "ts_recv": np.array([now_us], np.int64),
+        "price": np.array([price]),
+        "size": np.array([1], np.int64),
+    }
+    return TickBatch("trades", symbol, symbol, "test", columns)
+
+
+def test_a_link_lets_in_once_and_a_tick_is_painted_within_a_second(browser, start_server):
+    server = start_server()
+    client = IntakeClient(Paths(server.data_dir))
+    client.append(trades("SPY", 678.25))
+    page = browser.new_page()
+    page.goto(f"{server.web_url}/")
+    expect(page).to_have_url(re.compile(r"/login\?next=/$"))
+    link = link_into(server)
+    assert link.startswith(server.web_url)
+    page.goto(link)
+    expect(page.locator("#stream-word")).to_have_text(LIVE)
+    expect(page.locator('[data-t="sym.SPY.last"]').first).to_have_text("678.25")
+    client.append(trades("SPY", 681.5))
+    expect(page.locator('[data-t="sym.SPY.last"]').first).to_have_text(
+        "681.50", timeout=PAINT_MS_MAX
+    )
+    client.close()
+
+    again = browser.new_page()
+    again.goto(link)
+    expect(again.locator("#fault")).to_contain_text("used or never made")
+
+    # Ending the session from the list ends the open page too.
+    page.goto(f"{server.web_url}/keys")
+    page.locator("[data-end-session]").click()
+    expect(page).to_have_url(re.compile("/login"))
+
+
+def test_a_silent_source_turns_late_at_its_limit_while_the_stream_lives(browser, start_server):
+    server = start_server("--demo")
+    board = Board("fake", SystemClock())
+    board.state("spot check", "ok", "comparing", limit_s=3)
+    path = Paths(server.data_dir).status("fake")
+    stopping = threading.Event()
+
+    def publish():
+        while not stopping.wait(0.2):
+            board.publish(path)
+
+    thread = threading.Thread(target=publish)
+    thread.start()
+    try:
+        page = browser.new_page()
+        page.goto(server.web_url)
+        tile = page.locator("#svc-spot")
+        expect(tile).to_have_attribute("data-state", "ok")
+        expect(tile).to_have_attribute("data-state", "late", timeout=6_000)
+        expect(page.locator("#overall")).to_contain_text("1 late")
+        expect(page.locator(".problems")).to_contain_text("limit 3 s")
+        expect(page.locator("#stream-word")).to_have_text(LIVE)
+        expect(page).to_have_title(re.compile("^1 late"))
+    finally:
+        stopping.set()
+        thread.join()
+
+
+def test_a_dead_server_is_said_and_ages_go_on(browser, start_server):
+    server = start_server("--demo")
+    page = browser.new_page()
+    page.goto(server.web_url)
+    expect(page.locator("#stream-word")).to_have_text(LIVE)
+    age = page.locator('[data-a="sym.MNQ.age"]')
+    server.process.terminate()
+    expect(page.locator("body")).to_have_attribute("data-stream", "down", timeout=NOTICE_MS_MAX)
+    expect(page.locator("#stream-word")).to_have_text(re.compile("Disconnected|restarting"))
+    expect(age).to_have_text(re.compile(r"^[4-9]\.\d s$"), timeout=10_000)
