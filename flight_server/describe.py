@@ -21,6 +21,7 @@ TICKETS: Mapping[str, str] = {
     "without start the last 24 hours",
     "gex:MNQ?start=..&end=..": "newest gamma exposure snapshots of the root's ticker, or a range",
     "book:MNQ?start=..&end=..": "newest ladder, or a range of samples",
+    "book:MNQ?at=..&levels=50": "the whole book just before a moment, from depth rows",
     "depth:MNQ?start=..&end=..": "changes of price levels",
     "live:MNQ?table=trades&from_seq=..": "replays from a point, then follows without end",
     "SELECT ..": "read-only SQL over the tables; view ticks holds the trades that stand",

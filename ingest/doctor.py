@@ -2,14 +2,14 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from core.board import read_boards
 from core.clock import DAY_NS, Clock
 from core.errors import PipelineError
 from core.settings import Settings
+from ingest.doctor_sierra import look_sierra
+from ingest.finding import Finding
 from storage.manifest import Manifest
 from storage.paths import Paths
 
@@ -17,15 +17,6 @@ Say = Callable[[str], None]
 FREE_BYTES_MIN = 5 * 10**9
 YEAR_2025_NS = 20_089 * DAY_NS
 SLOW_FILE_SYSTEMS = ("9p", "drvfs", "fuse", "cifs", "nfs", "nfs4", "vboxsf")
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at: fine, off (not configured) or wrong, and what to do about it."""
-
-    state: Literal["fine", "off", "wrong"]
-    about: str
-    told: str
 
 
 def doctor_command(settings: Settings, clock: Clock, say: Say) -> int:
@@ -45,7 +36,7 @@ def look(settings: Settings, clock: Clock) -> Iterator[Finding]:
     yield _running(settings, clock)
     yield _credentials(settings, "tastytrade", "TASTYTRADE_CLIENT_SECRET TASTYTRADE_REFRESH_TOKEN")
     yield _credentials(settings, "GEXBot", "GEXBOT_API_KEY")
-    yield _sierra(settings.sierra_dir)
+    yield from look_sierra(settings.sierra_dir, settings.words("SIERRA_SYMBOLS"), clock)
 
 
 def _folder(folder: Path) -> Finding:
@@ -109,12 +100,3 @@ def _credentials(settings: Settings, feed: str, names: str) -> Finding:
     if missing:
         return Finding("off", feed, f"set {' and '.join(missing)} in .env to turn it on")
     return Finding("fine", feed, "credentials are set")
-
-
-def _sierra(folder: Path) -> Finding:
-    data = folder / "Data"
-    if not data.is_dir():
-        return Finding("off", "Sierra Chart", f"no folder {data}; set SIERRA_DIR")
-    return Finding(
-        "fine", "Sierra Chart", f"{len(list(data.glob('*.scid')))} .scid files in {data}"
-    )
