@@ -60,7 +60,7 @@ def run(
     url = f"{'grpc+tls' if settings.text('TLS_CERT') else 'grpc'}://{settings.text('HOST')}"
     ready({"port": server.port, "url": f"{url}:{server.port}"})
     _log.info("server.started", url=url, port=server.port)
-    _publish_until(stopping, settings, audit, clock)
+    _publish_until(stopping, settings, audit, clock, server.port)
     is_clean = server.stop()
     queries.stop()
     audit.stop()
@@ -153,13 +153,16 @@ def _tls(settings: Settings) -> tuple[bytes, bytes] | None:
         ) from error
 
 
-def _publish_until(stop: threading.Event, settings: Settings, audit: "Audit", clock: Clock) -> None:
-    """Keep this process's health board fresh until it is time to stop."""
+def _publish_until(
+    stop: threading.Event, settings: Settings, audit: "Audit", clock: Clock, port: int
+) -> None:
+    """Keep this process's health board fresh until it is time to stop; others find us by it."""
     from storage.paths import Paths
 
     board = Board("flight", clock)
     path = Paths(settings.data_dir).status("flight")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    board.gauge("port", port)
     while True:
         board.state("flight", "ok")
         is_behind = audit.lost_count > 0

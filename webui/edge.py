@@ -21,6 +21,7 @@ from core.log import Log
 OPEN_PATHS = frozenset({"/healthz"})
 WEBHOOK_PATHS = frozenset({"/uw", "/gex_history_url"})
 WEBHOOK_METHODS = frozenset({"POST", "OPTIONS"})
+PROGRAM_PATHS = ("/api", "/mcp")  # answered under every name of ours, never redirected
 WILDCARD_HOSTS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 HEADERS = {
     "content-security-policy": (
@@ -96,7 +97,8 @@ class Edge:
             else:
                 await _not_found()(scope, receive, send_with_headers)
             return
-        if host in self._aliases and scope.get("method") == "GET" and not path.startswith("/api"):
+        is_page = scope.get("method") == "GET" and not path.startswith(PROGRAM_PATHS)
+        if host in self._aliases and is_page:
             # One origin, one cookie.
             there = str(request.url.replace(netloc=self._aliases[host]))
             await RedirectResponse(there)(scope, receive, send_with_headers)

@@ -20,6 +20,7 @@ from storage.paths import Paths
 from webui.app import make_app
 from webui.edge import own_aliases, own_names
 from webui.house import open_house
+from webui.mcp import mcp_route
 from webui.webhooks import open_webhooks
 
 PUBLISH_S = 1
@@ -68,7 +69,7 @@ def run(
                 tasks.cancel_scope.cancel()
 
         app = make_app(
-            [*house.routes, *hooks.routes()],
+            [*house.routes, *hooks.routes(), mcp_route(settings, clock)],
             house.stream,
             names,
             own_aliases(host, port),
