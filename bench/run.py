@@ -5,6 +5,7 @@ import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bench.feed import bench_feed
 from bench.figure import Figure
 from bench.ingest import bench_ingest
 from bench.latest import bench_latest
@@ -16,6 +17,7 @@ from flight_server.grpc_flags import set_grpc_flags
 
 BENCHES: dict[str, Callable[..., list[Figure]]] = {
     "ingest": bench_ingest,
+    "feed": bench_feed,
     "latest": bench_latest,
     "stream": bench_stream,
     "restart": bench_restart,

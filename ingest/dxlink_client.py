@@ -276,7 +276,7 @@ class Client:
             payload = await socket.recv(decode=False)
             assert isinstance(payload, bytes)
             link.heard_ns = self._clock.monotonic_ns()
-            self._intake.offer(link.number, Frame(self._clock.now_ns(), payload))
+            self._intake.offer(Frame(self._clock.now_ns(), payload, link.number))
             if b'"FEED_DATA"' not in payload[:128]:
                 self._control(link, payload)
 

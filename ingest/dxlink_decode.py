@@ -21,10 +21,11 @@ _EVENTS = frozenset(FIELDS)
 
 
 class Frame(NamedTuple):
-    """Bytes as they came, and when (wall nanoseconds)."""
+    """Bytes as they came, when (wall nanoseconds), and by which connection."""
 
     ts_recv_ns: int
     payload: bytes
+    connection: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,7 @@ class _Pending:
 
     fields: tuple[str, ...]
     values: Strings = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    stamps: list[int] = field(default_factory=list)
+    frames: list[tuple[int, Frame]] = field(default_factory=list)  # and how many rows each brought
 
 
 Decoded = Rows | Garbled | Message
@@ -158,14 +158,12 @@ class Decoder:
             return f"{event} before its layout was announced"
         if not isinstance(values, list) or len(values) % len(fields):
             return f"{event} values are not a multiple of {len(fields)} fields"
-        symbols = values[fields.index(SYMBOL_FIELD) :: len(fields)]
-        if set(map(type, symbols)) - {str}:
-            return f"{event} symbol is not text"
         if values:
-            pending = self._pending.setdefault((channel, event), _Pending(fields))
+            pending = self._pending.get((channel, event))
+            if pending is None:
+                pending = self._pending[channel, event] = _Pending(fields)
             pending.values += values
-            pending.counts.append(len(values) // len(fields))
-            pending.stamps.append(frame.ts_recv_ns)
+            pending.frames.append((len(values) // len(fields), frame))
         return ""
 
     def _full(self, channel: int, data: Sequence[Any], frame: Frame) -> list[Decoded]:
@@ -187,14 +185,29 @@ class Decoder:
         """Slice what waits into columns."""
         out: list[Decoded] = []
         for (channel, event), pending in self._pending.items():
-            width = len(pending.fields)
-            values = {
-                name: pending.values[place::width] for place, name in enumerate(pending.fields)
-            }
-            stamps = np.repeat(np.array(pending.stamps, np.int64), pending.counts)
-            out.append(Rows(channel, event, values, stamps))
+            out += _sliced(channel, event, pending)
         self._pending.clear()
         return out
+
+
+def _sliced(channel: int, event: Event, pending: _Pending) -> list[Decoded]:
+    """The rows of what waits; where a symbol is no text, the frame it came in is garbled."""
+    width = len(pending.fields)
+    values = {name: pending.values[place::width] for place, name in enumerate(pending.fields)}
+    if set(map(type, values[SYMBOL_FIELD])) == {str}:
+        counts, frames = zip(*pending.frames, strict=True)
+        stamps = np.array([frame.ts_recv_ns for frame in frames], np.int64)
+        return [Rows(channel, event, values, np.repeat(stamps, counts))]
+    if len(pending.frames) == 1:
+        return [Garbled(channel, f"{event} symbol is not text", pending.frames[0][1])]
+    out: list[Decoded] = []
+    start = 0
+    for count, frame in pending.frames:
+        end = start + count * width
+        own = _Pending(pending.fields, pending.values[start:end], [(count, frame)])
+        out += _sliced(channel, event, own)
+        start = end
+    return out
 
 
 def _is_layout(names: Any) -> bool:

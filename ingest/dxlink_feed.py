@@ -33,6 +33,7 @@ from storage.view import Views
 log = Log("dxlink")
 ENTRIES_MAX = 5_000
 IDLE_S = 0.05
+TICK_STEPS = 4  # how often what did not happen is looked at, in steps of `gather_s`
 RESTART_S = 5.0
 
 SetFront = Callable[[str, str], None]  # symbol, contract
@@ -51,7 +52,7 @@ class Periods:
 
     timing: Timing = field(default_factory=Timing)
     patience: Patience = field(default_factory=Patience)
-    gather_s: float = 0.004
+    gather_s: float = 0.008
 
 
 class Login:
@@ -130,10 +131,14 @@ def run(
     reader.start()
     started.wait()
     try:
+        steps = 0
         while not stopping.wait(periods.gather_s):
-            keeper.process(intake.take(ENTRIES_MAX, IDLE_S))
-            keeper.tick()
-            place.board.gauge("dxlink.backlog", intake.waiting_count)
+            entries = intake.take(ENTRIES_MAX, IDLE_S)
+            keeper.process(entries)
+            steps += 1
+            if not entries or steps % TICK_STEPS == 0:
+                keeper.tick()
+                place.board.gauge("dxlink.backlog", intake.waiting_count)
             if not reader.is_alive():
                 raise FeedLost("the reader ended by itself")
         client.stop()

@@ -19,15 +19,8 @@ from ingest.rolls import Instrument
 FRAMES_MAX = 50_000
 MEMORY_BYTES_MAX = 64 << 20
 JOURNAL_BYTES_MAX = 4 << 30
+TAKEN_BYTES_MAX = 4 << 20  # what is decoded together at most; about 27,000 prints
 _HEAD = struct.Struct("<QQI")
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A frame and the connection it came by."""
-
-    connection: int
-    frame: Frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +34,15 @@ class Mark:
     instruments: tuple[Instrument, ...] = ()
 
 
-Entry = Arrived | Mark
+Entry = Frame | Mark
 
 
 class Intake:
-    """One reader thread offers, one decoder thread takes."""
+    """One reader thread offers, one decoder thread takes.
+
+    While memory has room they share a deque, each changing its own end and its own counts; only the
+    way through the journal takes a lock.
+    """
 
     def __init__(
         self,
@@ -56,11 +53,15 @@ class Intake:
     ) -> None:
         self._frames_max = frames_max
         self._journal_bytes_max = journal_bytes_max
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._arrived = threading.Event()
+        self._is_awaited = False
         self._memory: deque[Entry] = deque()
-        self._memory_bytes = 0
-        # Entries after the journal's first frame wait here: a mark, or None for a journaled frame.
+        self._offered_bytes = 0  # into memory, ever
+        self._taken_bytes = 0  # out of memory, ever
+        # While the journal is in use entries wait here: a mark, or None for a journaled frame.
         self._after: deque[Mark | None] = deque()
+        self._is_spilling = False
         self._written = 0
         self._read = 0
         journal.unlink(missing_ok=True)
@@ -69,77 +70,95 @@ class Intake:
         self.taken_count = 0
         self.spilled_count = 0
 
-    def offer(self, connection: int, frame: Frame) -> None:
+    def offer(self, frame: Frame) -> None:
         """Hand a frame on; raise FeedLost where neither memory nor journal has room."""
         size = len(frame.payload)
-        with self._changed:
-            has_room = (
-                len(self._memory) < self._frames_max
-                and self._memory_bytes + size <= MEMORY_BYTES_MAX
-            )
-            if self._after or not has_room:
-                self._spill(connection, frame)
-            else:
-                self._memory.append(Arrived(connection, frame))
-                self._memory_bytes += size
-            self.offered_count += 1
-            self._changed.notify()
+        has_room = (
+            len(self._memory) < self._frames_max
+            and self._offered_bytes - self._taken_bytes + size <= MEMORY_BYTES_MAX
+        )
+        if has_room and not self._is_spilling:
+            self._memory.append(frame)
+            self._offered_bytes += size
+        else:
+            self._spill(frame)
+        self.offered_count += 1
+        if self._is_awaited:
+            self._arrived.set()
 
     def mark(self, mark: Mark) -> None:
         """Say what became of a connection; there is always room for that."""
-        with self._changed:
-            if self._after:
-                self._after.append(mark)
-            else:
-                self._memory.append(mark)
-            self._changed.notify()
+        with self._lock:
+            (self._after if self._is_spilling else self._memory).append(mark)
+        self._arrived.set()
 
     def take(self, entries_max: int, timeout_s: float) -> list[Entry]:
-        """The oldest entries; none where nothing came in time."""
-        with self._changed:
-            if not self._memory and not self._after:
-                self._changed.wait(timeout_s)
-            taken: list[Entry] = []
-            while len(taken) < entries_max and self._memory:
-                entry = self._memory.popleft()
-                if isinstance(entry, Arrived):
-                    self._memory_bytes -= len(entry.frame.payload)
-                taken.append(entry)
-            while len(taken) < entries_max and self._after:
-                taken.append(self._after.popleft() or self._unspill())
-            if not self._after and self._written:
-                os.ftruncate(self._fd, 0)
-                self._written = self._read = 0
-            self.taken_count += sum(isinstance(entry, Arrived) for entry in taken)
-            return taken
+        """The oldest entries, about TAKEN_BYTES_MAX at most; none where nothing came in time."""
+        if not self._memory and not self._is_spilling and timeout_s > 0:
+            self._wait(timeout_s)
+        taken: list[Entry] = []
+        size = 0
+        while len(taken) < entries_max and size < TAKEN_BYTES_MAX and self._memory:
+            entry = self._memory.popleft()
+            if isinstance(entry, Frame):
+                size += len(entry.payload)
+            taken.append(entry)
+        self._taken_bytes += size
+        if self._is_spilling and not self._memory:
+            with self._lock:
+                self._take_spilled(taken, entries_max, size)
+        self.taken_count += sum(isinstance(entry, Frame) for entry in taken)
+        return taken
 
     @property
     def waiting_count(self) -> int:
         """Entries nobody has taken yet."""
-        with self._changed:
-            return len(self._memory) + len(self._after)
+        return len(self._memory) + len(self._after)
 
     def close(self) -> None:
         """Let go of the journal."""
         os.close(self._fd)
 
-    def _spill(self, connection: int, frame: Frame) -> None:
-        raw = _HEAD.pack(connection, frame.ts_recv_ns, len(frame.payload)) + frame.payload
-        if self._written + len(raw) > self._journal_bytes_max:
-            raise FeedLost(f"the decoder is {self._written} bytes behind and the journal is full")
-        try:
-            done = os.pwrite(self._fd, raw, self._written)
-        except OSError as error:
-            raise FeedLost(f"the decoder is behind and the journal failed: {error}") from error
-        if done < len(raw):
-            raise FeedLost("the decoder is behind and the disk has no room for the journal")
-        self._written += len(raw)
-        self._after.append(None)
-        self.spilled_count += 1
+    def _wait(self, timeout_s: float) -> None:
+        self._arrived.clear()
+        self._is_awaited = True
+        if not self._memory and not self._is_spilling:  # nothing came in between
+            self._arrived.wait(timeout_s)
+        self._is_awaited = False
 
-    def _unspill(self) -> Arrived:
+    def _spill(self, frame: Frame) -> None:
+        head = _HEAD.pack(frame.connection, frame.ts_recv_ns, len(frame.payload))
+        raw = head + frame.payload
+        with self._lock:
+            if self._written + len(raw) > self._journal_bytes_max:
+                raise FeedLost(
+                    f"the decoder is {self._written} bytes behind and the journal is full"
+                )
+            try:
+                done = os.pwrite(self._fd, raw, self._written)
+            except OSError as error:
+                raise FeedLost(f"the decoder is behind and the journal failed: {error}") from error
+            if done < len(raw):
+                raise FeedLost("the decoder is behind and the disk has no room for the journal")
+            self._written += len(raw)
+            self._after.append(None)
+            self._is_spilling = True
+            self.spilled_count += 1
+
+    def _take_spilled(self, taken: list[Entry], entries_max: int, size: int) -> None:
+        while len(taken) < entries_max and size < TAKEN_BYTES_MAX and self._after:
+            entry = self._after.popleft() or self._unspill()
+            if isinstance(entry, Frame):
+                size += len(entry.payload)
+            taken.append(entry)
+        if not self._after:
+            os.ftruncate(self._fd, 0)
+            self._written = self._read = 0
+            self._is_spilling = False
+
+    def _unspill(self) -> Frame:
         connection, ts_recv_ns, size = _HEAD.unpack(os.pread(self._fd, _HEAD.size, self._read))
         payload = os.pread(self._fd, size, self._read + _HEAD.size)
         assert len(payload) == size, "the journal is ours alone"
         self._read += _HEAD.size + size
-        return Arrived(connection, Frame(ts_recv_ns, payload))
+        return Frame(ts_recv_ns, payload, connection)

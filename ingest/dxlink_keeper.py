@@ -106,7 +106,7 @@ class Keeper:
             if isinstance(entry, Mark):
                 self._note(entry)
             else:
-                waiting.append(entry.frame)
+                waiting.append(entry)
         if waiting:
             self._decode(connection, waiting)
 

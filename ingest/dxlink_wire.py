@@ -16,13 +16,12 @@ CONTRACTS = {TICKER: "TICKER", STREAM: "STREAM", HISTORY: "HISTORY"}
 MINUTES, TICKS = "{=m}", "{=t}"
 CHUNK_BYTES = 8_192  # longer subscriptions are refused with close code 1009
 
-_LAST = ("eventSymbol", "time", "timeNanoPart", "sequence", "exchangeCode", "dayId")
+_LAST = ("eventSymbol", "time", "timeNanoPart", "sequence", "dayId")
 FIELDS: dict[Event, tuple[str, ...]] = {
     # `time` and `sequence` are parts of `index`.
     "TimeAndSale": (
-        *("eventSymbol", "eventFlags", "index", "timeNanoPart", "exchangeCode", "price", "size"),
-        *("bidPrice", "askPrice", "exchangeSaleConditions", "aggressorSide", "spreadLeg"),
-        *("extendedTradingHours", "validTick", "type"),
+        *("eventSymbol", "eventFlags", "index", "timeNanoPart", "price", "size", "bidPrice"),
+        *("askPrice", "exchangeSaleConditions", "aggressorSide", "spreadLeg", "validTick", "type"),
     ),
     "Quote": ("eventSymbol", "bidTime", "askTime", "bidPrice", "askPrice", "bidSize", "askSize"),
     "Trade": (*_LAST, "price", "size", "dayVolume"),

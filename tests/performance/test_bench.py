@@ -50,3 +50,14 @@ def test_a_figure_is_met_by_its_ratio_where_it_has_a_floor() -> None:
     assert [figure.is_met for figure in (fast, slow, bare)] == [True, False, True]
     assert "0.950x" in fast.line()
     assert slow.line().startswith("MISSED")
+
+
+def test_the_feed_is_shown_beside_the_vendors_client_and_a_burst_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "bench.json"
+    tickflight(tmp_path, "bench", "feed", "--quick", "--json", str(out))
+    figures = {figure["name"]: figure for figure in json.loads(out.read_bytes())["figures"]}
+    assert len(figures) == 6
+    assert figures["feed, 10 prints a frame, a CPU-second"]["measured"] > 3
+    assert figures["burst of 100,000 prints/s for 1 s, prints lost"]["value"] == 0

@@ -27,7 +27,7 @@ DOORS = {
     "starlette": ["webui/*"],
     "tastytrade": ["ingest/tastytrade*.py"],
     "uvicorn": ["webui/main.py"],
-    "websockets": ["ingest/*"],
+    "websockets": ["ingest/*", "bench/feed_server.py"],
 }
 
 

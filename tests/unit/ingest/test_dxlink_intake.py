@@ -1,10 +1,12 @@
 """The hand-off keeps order and drops nothing, in memory or through its journal."""
 
+import threading
+
 import pytest
 
 from core.errors import FeedLost
 from ingest.dxlink_decode import Frame
-from ingest.dxlink_intake import Arrived, Intake, Mark
+from ingest.dxlink_intake import Intake, Mark
 
 
 @pytest.fixture
@@ -16,11 +18,11 @@ def intake(tmp_path):
 
 def offer(intake, *numbers):
     for number in numbers:
-        intake.offer(1, Frame(number, b"%d" % number))
+        intake.offer(Frame(number, b"%d" % number, 1))
 
 
 def stamps(entries):
-    return [e.frame.ts_recv_ns if isinstance(e, Arrived) else e.what for e in entries]
+    return [e.ts_recv_ns if isinstance(e, Frame) else e.what for e in entries]
 
 
 def test_frames_beyond_memory_come_back_from_the_journal_in_order(intake):
@@ -52,3 +54,27 @@ def test_a_full_journal_is_said_and_what_is_kept_stays(intake):
 
 def test_an_empty_intake_gives_nothing_after_its_time(intake):
     assert intake.take(10, 0.001) == []
+
+
+def test_what_is_taken_together_is_bounded_in_bytes(tmp_path):
+    intake = Intake(tmp_path / "journal", frames_max=3)
+    for number in range(6):
+        intake.offer(Frame(number, bytes(3 << 20), 1))
+    taken = []
+    while entries := intake.take(100, 0):
+        assert len(entries) <= 2
+        taken += stamps(entries)
+    assert taken == list(range(6))
+    intake.close()
+
+
+def test_two_threads_hand_over_everything_in_order(tmp_path):
+    intake = Intake(tmp_path / "journal", frames_max=50)
+    offering = threading.Thread(target=offer, args=(intake, *range(20_000)))
+    offering.start()
+    taken = []
+    while len(taken) < 20_000:
+        taken += stamps(intake.take(64, 1.0))
+    offering.join()
+    assert taken == list(range(20_000))
+    intake.close()
