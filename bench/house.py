@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +45,17 @@ class House:
 
 
 @contextmanager
-def running_house(rate: int) -> Iterator[House]:
+def running_house(rate: int, settings: Mapping[str, str] | None = None) -> Iterator[House]:
     """`tickflight up --demo` at a rate, on free ports, in a folder of its own."""
     with tempfile.TemporaryDirectory(dir=".", prefix="bench-") as folder:
         command = [sys.executable, "-m", "tickflight", "up", "--demo", "--demo-rate", str(rate)]
         command += ["--data-dir", folder, "--flight-port", "0", "--web-port", "0"]
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, **(settings or {})},  # noqa: TID251
         )
         try:
             assert process.stdout is not None

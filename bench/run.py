@@ -9,6 +9,7 @@ from bench.feed import bench_feed
 from bench.figure import Figure
 from bench.ingest import bench_ingest
 from bench.latest import bench_latest
+from bench.redis import bench_redis
 from bench.restart import bench_restart
 from bench.sierra import bench_sierra
 from bench.stream import bench_stream
@@ -22,6 +23,7 @@ BENCHES: dict[str, Callable[..., list[Figure]]] = {
     "stream": bench_stream,
     "restart": bench_restart,
     "sierra": bench_sierra,
+    "redis": bench_redis,
 }
 
 

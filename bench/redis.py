@@ -1,0 +1,215 @@
+"""The mirror on Redis: how late, how dear, what it does to answers, and a burst it must swallow."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import flight
+
+from bench.figure import Figure
+from bench.house import House, running_house
+from bench.ingest import SYMBOLS, make_trades
+from core.board import BoardStatus
+from core.clock import NS_PER_MS, NS_PER_S, NS_PER_US, SystemClock
+from core.errors import BusError, SettingsError
+from storage.bus import Bus
+from storage.bus_entries import read_entry
+from storage.bus_keys import entry_id, stream_key
+from storage.intake import IntakeClient
+from storage.paths import Paths
+
+CLOCK = SystemClock()
+RATE = 10_000
+COMMIT_MS = 20
+LAG_MS_MAX = 20.0
+WATCH_S = 12.0
+SETTLE_S = 3.0
+BURST_ROWS = 200_000
+BURST_STEPS = 20
+PHASES = 6
+CALLS = 1_500
+WAIT_S_MAX = 60.0
+US_PER_MS = NS_PER_MS / NS_PER_US
+TICKET = flight.Ticket(b"latest:MNQ")
+
+
+def bench_redis(*, quick: bool) -> list[Figure]:
+    """Figures at 10,000 trades a second with their quotes and depth; needs redis-server."""
+    with private_redis() as url, running_house(RATE, {"REDIS_URL": url}) as house:
+        watch = Watch(url)
+        _until(lambda: _mirrored_seq(watch.bus) > RATE)
+        CLOCK.sleep_s(SETTLE_S)
+        seconds = WATCH_S / (3 if quick else 1)
+        figures = [*_lag_and_cost(house, watch, seconds)]
+        figures += _latest(house, watch, CALLS // (5 if quick else 1))
+        figures.append(_burst(house, watch))
+        watch.bus.close()
+    return figures
+
+
+@contextmanager
+def private_redis() -> Iterator[str]:
+    """A redis-server of our own that keeps nothing on disk; yields its address."""
+    program = shutil.which("redis-server")
+    if program is None:
+        raise SettingsError("redis-server is not installed", hint="install it: apt install redis")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with tempfile.TemporaryDirectory(dir=".", prefix="bench-") as folder:
+        command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+        process = subprocess.Popen(
+            [*command, "--dir", folder], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            url = f"redis://127.0.0.1:{port}/0"
+            _until(lambda: _answers(url))
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
+
+
+@dataclass
+class Watch:
+    """A reader of the trades streams: how old rows are when they reach it."""
+
+    url: str
+    ages_ms: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.bus = Bus(self.url, "bench")
+        self.bus.open()
+
+    def read_for(self, seconds: float) -> None:
+        """Follow the streams and note each row's age by our clock, receipt to reader."""
+        keys = [stream_key("trades", symbol) for symbol in SYMBOLS]
+        last = {key: entry_id(self.bus.top(key) or 0) for key in keys}
+        end_ns = CLOCK.monotonic_ns() + int(seconds * NS_PER_S)
+        while CLOCK.monotonic_ns() < end_ns:
+            streams = [*last, *last.values()]
+            found = self.bus.call(b"XREAD", b"BLOCK", b"200", b"STREAMS", *streams)
+            now_us = CLOCK.now_ns() // NS_PER_US
+            for key, entries in found or ():
+                last[key] = entries[-1][0]
+                for _, fields in entries:
+                    received = read_entry("trades", fields).batch.column("ts_recv")
+                    received_us = received.view(pa.int64()).to_numpy()
+                    self.ages_ms += ((now_us - received_us) / US_PER_MS).tolist()
+
+
+def _lag_and_cost(house: House, watch: Watch, seconds: float) -> list[Figure]:
+    pids = {name: _board(house, name)["pid"] for name in ("mirror", "ingest")}
+    before_s = {name: _processor_s(pid) for name, pid in pids.items()}
+    started_ns = CLOCK.monotonic_ns()
+    watch.read_for(seconds)
+    passed_s = (CLOCK.monotonic_ns() - started_ns) / NS_PER_S
+    cost = {n: 100 * (_processor_s(pid) - before_s[n]) / passed_s for n, pid in pids.items()}
+    own_ms = _board(house, "mirror")["gauges"]["lag_ms_p99"]
+    seen_ms = float(np.percentile(watch.ages_ms, 99))
+    return [
+        _least("Redis lag p99, durable to Redis", own_ms, "ms", LAG_MS_MAX),
+        _least("Redis lag p99, receipt to reader", seen_ms, "ms", COMMIT_MS + LAG_MS_MAX),
+        _least("mirror's processor time", cost["mirror"], "% a core", 5.0),
+        Figure(
+            "mirror's processor time beside ingest's",
+            cost["mirror"],
+            "% a core",
+            0.5,
+            more_is_better=False,
+            floor=cost["ingest"],
+            floor_name="ingest, same seconds",
+        ),
+    ]
+
+
+def _least(name: str, value: float, unit: str, goal: float) -> Figure:
+    return Figure(name, value, unit, goal, more_is_better=False)
+
+
+def _latest(house: House, watch: Watch, calls: int) -> list[Figure]:
+    """`latest` in turn with the mirror running and stopped, in one house."""
+    pid = _board(house, "mirror")["pid"]
+    took: dict[bool, list[float]] = {True: [], False: []}
+    for phase in range(2 * PHASES):
+        is_on = phase % 2 == 0
+        os.kill(pid, signal.SIGCONT if is_on else signal.SIGSTOP)
+        if is_on:
+            _until(lambda: _board(house, "mirror")["gauges"]["behind_rows"] < RATE / 10)
+        for _ in range(calls // PHASES):
+            started_ns = CLOCK.monotonic_ns()
+            house.client.do_get(TICKET, house.options).read_all()
+            took[is_on].append((CLOCK.monotonic_ns() - started_ns) / NS_PER_US)
+    os.kill(pid, signal.SIGCONT)
+    return [
+        Figure(
+            f"latest p{percent} with the mirror",
+            float(np.percentile(took[True], percent)),
+            "us",
+            1.05,
+            more_is_better=False,
+            floor=float(np.percentile(took[False], percent)),
+            floor_name="the same with the mirror stopped",
+        )
+        for percent in (50, 99)
+    ]
+
+
+def _burst(house: House, watch: Watch) -> Figure:
+    """200,000 trades within a second, on top of the market, and when Redis has all of them."""
+    intake = IntakeClient(Paths(house.data_dir))
+    step_rows = BURST_ROWS // BURST_STEPS
+    begun_ns = CLOCK.monotonic_ns()
+    for step in range(BURST_STEPS):
+        symbol = SYMBOLS[step % len(SYMBOLS)]
+        intake.append(make_trades(symbol, step_rows, CLOCK.now_ns() // NS_PER_US))
+        due_ns = begun_ns + (step + 1) * NS_PER_S // BURST_STEPS
+        CLOCK.sleep_s(max(due_ns - CLOCK.monotonic_ns(), 0) / NS_PER_S)
+    ended_ns = CLOCK.monotonic_ns()
+    last_seq = int(_board(house, "ingest")["gauges"]["visible_seq.trades"])
+    _until(lambda: _mirrored_seq(watch.bus) >= last_seq)
+    intake.close()
+    name = f"{BURST_ROWS:,} trades in {(ended_ns - begun_ns) / NS_PER_S:.1f} s: level after"
+    return _least(name, (CLOCK.monotonic_ns() - ended_ns) / NS_PER_S, "s", 1.0)
+
+
+def _board(house: House, process: str) -> BoardStatus:
+    found: BoardStatus = json.loads(Paths(house.data_dir).status(process).read_bytes())
+    return found
+
+
+def _processor_s(pid: int) -> float:
+    """Processor time of a process so far, all threads, user and system."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _mirrored_seq(bus: Bus) -> int:
+    tape = bus.tape()
+    marks = tape.tables.get("trades") if tape else None
+    return marks.last_seq if marks else 0
+
+
+def _answers(url: str) -> bool:
+    bus = Bus(url, "bench")
+    with suppress(BusError):
+        bus.open()
+        bus.close()
+        return True
+    return False
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline_ns = CLOCK.monotonic_ns() + int(WAIT_S_MAX * NS_PER_S)
+    while not condition():
+        assert CLOCK.monotonic_ns() < deadline_ns, f"not within {WAIT_S_MAX} s"
+        CLOCK.sleep_s(0.01)
