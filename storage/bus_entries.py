@@ -45,9 +45,9 @@ class Entries:
         self._ready: dict[bytes, _Ready] = {}
 
     def add(self, table: str, symbol: str, part: HotSlice) -> list[bytes]:
-        """The command that adds rows of one symbol ("" for all) to their stream."""
+        """The command that adds rows of a fast table to their stream."""
         key = stream_key(table, symbol)
-        batch = self._repeating(key, table, part) if part.block is not None else None
+        batch = self._repeating(key, table, part)
         if batch is None:
             schema = _schema(table)[0]
             columns = [_plain(column) for column in part.batch.columns]
@@ -79,6 +79,13 @@ class Entries:
         batch = pa.RecordBatch.from_arrays(arrays, schema=_schema(table)[0])
         found = [(block.values[n], block.values[n][row].tobytes()) for n in names if n != "symbol"]
         return _Ready(block, found, batch)
+
+
+def add_plain(table: str, batch: pa.RecordBatch) -> list[bytes]:
+    """The command that adds rows of a slow table, whose seqs follow each other, to its stream."""
+    seqs = batch.column("seq")
+    rows = pa.RecordBatch.from_arrays(batch.columns, schema=_schema(table)[0])
+    return _command(table, stream_key(table, ""), (seqs[0].as_py(), seqs[-1].as_py()), rows)
 
 
 def set_aside(table: str, first_seq: int, last_seq: int) -> list[bytes]:
@@ -175,10 +182,10 @@ class Snapshot:
     command: list[bytes]
 
 
-def snapshots(part: HotSlice) -> Mapping[tuple[bytes, bytes], Snapshot]:
+def snapshots(batch: pa.RecordBatch) -> Mapping[tuple[bytes, bytes], Snapshot]:
     """The newest snapshot of each ticker, package and category, by (key, field)."""
     found: dict[tuple[bytes, bytes], Snapshot] = {}
-    for row in part.batch.to_pylist():
+    for row in batch.to_pylist():
         key, field = gex_key(row["symbol"]), f"{row['package']}/{row['category']}".encode()
         time_ns = int(np.datetime64(row["ts_event"], "us").astype(np.int64)) * NS_PER_US
         time_ns += row["ts_ns"]

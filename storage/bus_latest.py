@@ -7,11 +7,13 @@ says so in the table's head. It may be a row that is not durable yet; that one i
 import math
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from core.clock import NS_PER_US
 from storage.bus_entries import Snapshot, snapshots
 from storage.bus_keys import latest_key
 from storage.hot import HotReader
-from storage.reader import FastReader, HotSlice, MappedBlock
+from storage.reader import FastReader, MappedBlock
 
 GEX_ROWS_LOOKED_AT = 256
 
@@ -90,12 +92,12 @@ class NewestSnapshots:
         self._unsaid: dict[tuple[bytes, bytes], Snapshot] = {}
         # Said anew, in case Redis lost some.
         after_seq = shared_seq - GEX_ROWS_LOOKED_AT
-        for part in hot.slices("gex", "", after_seq=after_seq, up_to_seq=shared_seq):
-            self.note(part)
+        for batch in hot.plain("gex", after_seq=after_seq, up_to_seq=shared_seq):
+            self.note(batch)
 
-    def note(self, part: HotSlice) -> None:
+    def note(self, batch: pa.RecordBatch) -> None:
         """Keep those rows of table gex that are as new as what is known."""
-        for key, found in snapshots(part).items():
+        for key, found in snapshots(batch).items():
             known = self._known.get(key)
             if known is None or found.time_ns >= known.time_ns:
                 self._known[key] = self._unsaid[key] = found

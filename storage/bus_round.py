@@ -1,19 +1,19 @@
 """A round: the rows that are durable and not yet on Redis, as the commands that put them there."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain, pairwise
 
 import numpy as np
+import pyarrow as pa
 
 from core.schema import TABLES
-from storage.bus_entries import Entries, live_trades, set_aside
+from storage.bus_entries import Entries, add_plain, live_trades, set_aside
 from storage.bus_keys import Marks, stream_key
 from storage.bus_latest import NewestSnapshots
 from storage.follow import hot_rows
 from storage.head import Word
 from storage.hot import HotReader
-from storage.reader import HotSlice
 
 
 @dataclass(slots=True)
@@ -85,15 +85,16 @@ class Gatherer:
 
     def _add_slow(self, news: Round, table: str, after_seq: int, up_to_seq: int) -> int:
         """Add rows of a slow table; numbers that memory lacks are those of rows in the lake."""
-        parts = self._hot.slices(table, "", after_seq=after_seq, up_to_seq=up_to_seq)
+        batches = self._hot.plain(table, after_seq=after_seq, up_to_seq=up_to_seq)
         next_seq = after_seq + 1
-        for part in chain.from_iterable(without_holes(part) for part in parts):
-            if part.first_seq > next_seq:
-                news.adds.append(set_aside(table, next_seq, part.first_seq - 1))
-            news.adds.append(self._entries.add(table, "", part))
-            next_seq = part.last_seq + 1
+        for rows in chain.from_iterable(without_holes(batch) for batch in batches):
+            first_seq = rows.column("seq")[0].as_py()
+            if first_seq > next_seq:
+                news.adds.append(set_aside(table, next_seq, first_seq - 1))
+            news.adds.append(add_plain(table, rows))
+            next_seq = first_seq + rows.num_rows
             if table == "gex":
-                self._newest.note(part)
+                self._newest.note(rows)
         if next_seq <= up_to_seq:
             news.adds.append(set_aside(table, next_seq, up_to_seq))
         return up_to_seq - after_seq
@@ -104,9 +105,8 @@ def symbols_of(hot: HotReader, table: str) -> list[str]:
     return hot.symbols(table) if TABLES[table].is_fast else [""]
 
 
-def without_holes(part: HotSlice) -> Iterator[HotSlice]:
+def without_holes(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
     """Cut rows wherever their seqs do not follow each other."""
-    seqs = part.batch.column("seq").to_numpy()
-    for first, end in pairwise([0, *(np.flatnonzero(np.diff(seqs) != 1) + 1).tolist(), len(seqs)]):
-        batch = part.batch.slice(first, end - first)
-        yield replace(part, batch=batch, first_seq=int(seqs[first]), last_seq=int(seqs[end - 1]))
+    cuts = np.flatnonzero(np.diff(batch.column("seq").to_numpy()) != 1) + 1
+    for first, end in pairwise([0, *cuts.tolist(), batch.num_rows]):
+        yield batch.slice(first, end - first)

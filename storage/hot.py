@@ -62,6 +62,12 @@ class HotReader:
             up_to_seq = self.watermarks(table).visible_seq
         return self.table(table).slices(symbol, after_seq=after_seq, up_to_seq=up_to_seq)
 
+    def plain(self, table: str, *, after_seq: int, up_to_seq: int) -> list[pa.RecordBatch]:
+        """Visible rows of a slow table, all symbols, as they were stored, in seq order."""
+        reader = self.table(table)
+        assert isinstance(reader, SlowReader), table
+        return reader.plain(after_seq=after_seq, up_to_seq=up_to_seq)
+
     def front(self, symbol: str) -> str | None:
         """A symbol's front contract, or None where any contract's trade is its latest."""
         trades = self._trades()

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from core.errors import Unavailable
 from core.schema import TABLES
 from storage.head import Word
 from storage.paths import Paths
-from storage.reader import HotSlice, OldestSegment, open_head
+from storage.reader import TRIES_MAX, HotSlice, OldestSegment, open_head
 from storage.slow import scan_frames
 
 FOLD_ROWS = 1024
@@ -43,6 +44,10 @@ class _Log:
         if sum(batch.num_rows for batch in self._loose) >= FOLD_ROWS:
             self.folded.append(_one_batch(self._loose))
             self._loose = []
+
+    def pieces(self) -> list[pa.RecordBatch]:
+        """The rows as they lie; never an empty batch."""
+        return self.folded + self._loose
 
     def batches(self) -> list[pa.RecordBatch]:
         if not self._loose:
@@ -87,6 +92,23 @@ class SlowReader:
                 found.append(_slice_of(part, self.table))
         return found
 
+    def plain(self, *, after_seq: int, up_to_seq: int) -> list[pa.RecordBatch]:
+        """Visible rows with after_seq < seq <= up_to_seq, in seq order, with text as stored.
+
+        For who follows: nothing is folded or cast, and old rows are not looked at.
+        """
+        with self._lock:
+            pieces = [piece for log in self._refreshed() for piece in log.pieces()]
+        found = []
+        for piece in reversed(pieces):
+            seqs = piece.column("seq").to_numpy()
+            if seqs[-1] <= after_seq:
+                break
+            first, end = np.searchsorted(seqs, [after_seq, up_to_seq], "right").tolist()
+            if end > first:
+                found.append(piece.slice(first, end - first))
+        return found[::-1]
+
     def oldest(self) -> OldestSegment | None:
         """The oldest log; None where it is the one being written."""
         self._batches()
@@ -106,20 +128,30 @@ class SlowReader:
 
     def _batches(self) -> list[pa.RecordBatch]:
         with self._lock:
-            words = self.head.words
-            if words[Word.GENERATION] != self._generation:
-                self._generation = words[Word.GENERATION]
-                self._logs.clear()
-            first, last = words[Word.FIRST_SEGMENT], words[Word.LAST_SEGMENT]
-            for number in [n for n in self._logs if n < first]:
-                del self._logs[number]
-            batches = []
-            for number in range(first, last + 1):
-                if number not in self._logs:
-                    self._logs[number] = _Log(self._paths.segment(self.table, number))
-                self._logs[number].refresh()
-                batches += self._logs[number].batches()
-            return batches
+            return [batch for log in self._refreshed() for batch in log.batches()]
+
+    def _refreshed(self) -> list[_Log]:
+        """Every log there is, read to its end."""
+        for _ in range(TRIES_MAX):
+            try:
+                return self._refresh()
+            except FileNotFoundError:
+                continue  # let go between reading the head and opening it
+        raise Unavailable(f"logs of {self.table} come and go too fast", hint="ask again")
+
+    def _refresh(self) -> list[_Log]:
+        words = self.head.words
+        if words[Word.GENERATION] != self._generation:
+            self._generation = words[Word.GENERATION]
+            self._logs.clear()
+        first, last = words[Word.FIRST_SEGMENT], words[Word.LAST_SEGMENT]
+        for number in [n for n in self._logs if n < first]:
+            del self._logs[number]
+        for number in range(first, last + 1):
+            if number not in self._logs:
+                self._logs[number] = _Log(self._paths.segment(self.table, number))
+            self._logs[number].refresh()
+        return [self._logs[number] for number in range(first, last + 1)]
 
 
 def _slice_of(batch: pa.RecordBatch, table: str) -> HotSlice:
