@@ -5,14 +5,15 @@ came with, and is judged, counted and recorded there as any other call of that k
 between requests. A page of another site cannot ask: an Origin must be our own, and the body JSON.
 """
 
+import asyncio
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-import anyio.to_thread
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -111,11 +112,25 @@ class Endpoint:
                 request, TooMuch(f"{CALLS_MAX} calls are under way, the most there may be")
             )
         try:
-            return await anyio.to_thread.run_sync(self._answer, message, request)
+            return await asyncio.wrap_future(self._begin(message, request))
         except PipelineError as error:
             return _refused(request, error)
-        finally:
-            self._slots.release()
+
+    def _begin(self, message: Message, request: Request) -> "Future[Response]":
+        """Work in a thread of its own, which does not keep a process from ending as a pool's do."""
+        future: Future[Response] = Future()
+        future.set_running_or_notify_cancel()
+
+        def work() -> None:
+            try:
+                future.set_result(self._answer(message, request))
+            except BaseException as error:  # noqa: BLE001  raised where it is awaited
+                future.set_exception(error)
+            finally:
+                self._slots.release()
+
+        threading.Thread(target=work, name="mcp", daemon=True).start()
+        return future
 
     def _answer(self, message: Message, request: Request) -> Response:
         credentials = _credentials(request)

@@ -155,16 +155,22 @@ def bars(desk: Desk, given: Given) -> Told:
 def gex(desk: Desk, given: Given) -> Told:
     """`gex:`, a range where a start is given, else the newest of each kind."""
     rows_max, strikes = given.whole("limit"), given.whole("strikes")
-    if not given.text("start"):
+    is_range = bool(given.text("start"))
+    if not is_range:
         _refuse_without_start(given, "end")
     ticket = _ticket("gex", given, "start", "end", "known_at")
-    found = desk.first(ticket, rows_max + 1)
+    found = desk.first(ticket, rows_max + is_range)
     columns: Sequence[str] = GEX_COLUMNS
     if strikes:
         found, columns = replace(found, table=_near_spot(found.table, strikes)), GEX_WITH_STRIKES
-    what = f"gamma exposure snapshots of {given.text('symbol')}, oldest first"
-    about = About(what, ticket, given.given(), GEX, STRIKES_MEANING, hint=CROWD)
-    return tell_page(desk, _only(found, columns), rows_max, about)
+    found, symbol = _only(found, columns), given.text("symbol")
+    if is_range:
+        what = f"gamma exposure snapshots of {symbol}, oldest first"
+        about = About(what, ticket, given.given(), GEX, STRIKES_MEANING, hint=CROWD)
+        return tell_page(desk, found, rows_max, about)
+    what = f"newest gamma exposure snapshot of {symbol}, one a package and category"
+    about = About(what, ticket, {}, GEX, STRIKES_MEANING, hint="Raise limit.")
+    return tell_rows(desk, found, about)
 
 
 def sql(desk: Desk, given: Given) -> Told:

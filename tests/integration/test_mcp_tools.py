@@ -4,9 +4,13 @@ import json
 
 import pytest
 
-from tests.fakes.mcp_desk import START_US, McpDesk, filled
+from tests.fakes.mcp_desk import START_US, McpDesk, filled, snapshot
 from webui.mcp_table import iso
 
+SPY_KINDS = [
+    {**snapshot(START_US, 1.0), "symbol": "SPY", "ticker": "SPY", "category": category}
+    for category in ("gex_zero", "gex_one")
+]
 LONG_AGO = {"start": "2001-01-01", "end": "2001-01-02"}
 
 
@@ -132,6 +136,13 @@ def test_gex_finds_the_ticker_of_a_root_and_the_strikes_near_spot(desk):
     assert (shown["ticker"], shown["spot"]) == ("NQ_NDX", 102.0)
     assert shown["strikes"] == [[100.0, 10.0, -10.0], [110.0, 11.0, -11.0]]
     assert "strikes" not in [c["name"] for c in desk.call("gex", symbol="MNQ")["columns"]]
+
+
+def test_of_the_newest_gex_more_kinds_than_the_limit_are_told_to_be_cut(desk):
+    desk.house.store.append_rows("gex", SPY_KINDS)
+    told = desk.call("gex", symbol="SPY", limit=1)
+    assert (told["row_count"], told["is_cut"], told["next_arguments"]) == (1, True, None)
+    assert desk.call("gex", symbol="SPY")["row_count"] == 2
 
 
 def test_a_range_of_gex_comes_in_pages(desk):

@@ -4,6 +4,7 @@ import ssl
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 import trustme
 
 from core.batch import TickBatch
+from core.board import Board
 from core.clock import SystemClock
 from storage.disk import OsDisk
 from storage.paths import Paths
@@ -115,6 +117,27 @@ def test_a_signal_ends_it_in_order_even_with_a_client_that_says_nothing(tmp_path
         assert process.wait(WAIT_S) == 0
         assert time.monotonic() - began < STOP_S_MAX + 1
         assert process.stdout.read() == "closed\n"
+
+
+def test_a_signal_ends_it_though_the_flight_server_keeps_a_model_waiting(tmp_path):
+    with (
+        web(tmp_path) as (process, port),
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        ThreadPoolExecutor() as threads,
+    ):
+        board = Board("flight", SystemClock())
+        board.gauge("port", silent.getsockname()[1])
+        path = Paths(tmp_path / "data").status("flight")
+        path.parent.mkdir(exist_ok=True)
+        board.publish(path)
+        message = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
+        url = f"http://127.0.0.1:{port}/mcp"
+        asked = threads.submit(httpx.post, url, json=message, timeout=WAIT_S)
+        caller, _ = silent.accept()  # the question has gone on, and is never answered
+        with caller:
+            process.terminate()
+            assert process.wait(WAIT_S) == 0
+        assert asked.exception() is not None or asked.result().status_code >= 500
 
 
 def test_a_taken_port_is_a_settings_error_that_says_what_to_do(tmp_path):
