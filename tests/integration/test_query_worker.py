@@ -13,6 +13,7 @@ import pytest
 from core.errors import BadSql, Forbidden, PipelineError, TooMuch, TooSlow, Unavailable
 from storage.query import QueryLimits, QueryService, Question
 from storage.query_wire import SLOTS
+from tests.fakes.deadline import until
 from tests.fakes.query_tape import START_US, QueryTape
 
 ENDLESS = "SELECT count(*) FROM range(100000000000) a, range(1000) b"
@@ -50,13 +51,6 @@ def hasty(tape):
 
 def ask(service, sql, *params, **about):
     return service.run(Question(sql, params, **about)).read_all()
-
-
-def until(condition, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not come true in time"
-        threading.Event().wait(0.02)
 
 
 def cpu_seconds(pid):
