@@ -1,6 +1,6 @@
 """What the command line asks of the tape: import, verify, compact."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from core.settings import Settings
 from ingest.importer import Imported, ImportOptions, import_file
 from ingest.main import open_keeper, open_store
 from ingest.stored import StoredNumbers
+from storage.apart import numbered
 from storage.compact import compact
 from storage.intake import IntakeClient
 from storage.keeper import Keeper
@@ -52,6 +53,23 @@ class LocalSink:
     def reject(self, rejected: list[Rejected]) -> None:
         """Keep refused rows."""
         self._store.reject(rejected)
+
+    @property
+    def seals_apart(self) -> bool:
+        """Nobody else writes."""
+        return True
+
+    def seal_apart(
+        self, table: str, symbol: str, parts: Iterable[TickBatch | pa.RecordBatch]
+    ) -> None:
+        """Seal rows that were never hot, in one version."""
+
+        def rows() -> Iterator[pa.RecordBatch]:
+            for part in parts:
+                count = part.rows if isinstance(part, TickBatch) else part.num_rows
+                yield numbered(table, part, self._store.reserve(table, count))
+
+        self._keeper.seal_apart(table, symbol, rows())
 
     def seal(self, symbols: list[str]) -> None:
         """Seal all rows of these symbols now."""

@@ -157,34 +157,15 @@ class _Job:
             reference=self.options.reference,
         )
         naming = DepthNaming(about.root, about.contract, scale, day)
-        # The kernel's library takes a second to load; only who has such files waits for it.
-        from ingest.depth_book import FileBook
+        # The book's kernel takes a second to load; only who has such files waits for it.
+        from ingest.depth_import import DepthImport
 
-        ranks = Ranks(depth.no_repeats)
-        book = FileBook(self.taker)
-        is_fresh = self._is_fresh(naming)
-        tally = depth.Tally()
-        for chunk, records in self._chunks(file):
-            decoded = depth.decode(records, tally.records, naming, self.taker.now_us)
-            tally += decoded.tally
-            book.take(decoded.batch)
-            if is_fresh:
-                self.taker.take_fresh(decoded.batch)
-            else:
-                self.taker.take(chunk, decoded.batch, ranks)
-            self.taker.take_unreadable(decoded.refused)
-            self.progress(file.header_bytes + tally.records * depth.RECORD.itemsize, size)
-        book.end()
+        def told(records: int) -> None:
+            self.progress(file.header_bytes + records * depth.RECORD.itemsize, size)
+
+        tally = DepthImport(self.taker, naming, told).run(self._chunks(file))
         skipped = {"blanks": tally.blanks}
         return self._done((about.root,), tally.records, skipped, file.partial_bytes)
-
-    def _is_fresh(self, naming: DepthNaming) -> bool:
-        """Whether the tape holds nothing of a day, and nobody else can be bringing it now."""
-        day_us, slack_us = naming.day_us, depth.DAY_SLACK_US
-        start_us, end_us = day_us - slack_us, day_us + depth.DAY_US + slack_us
-        is_past = self.taker.now_us > end_us + depth.DAY_US
-        rows_max = self.taker.existing.rows_max("depth", naming.symbol, start_us, end_us)
-        return is_past and rows_max == 0
 
     def _contract_of(self, file: RecordFile, path: Path) -> Contract:
         first_us = scid.first_time_us(file)

@@ -1,7 +1,7 @@
 """The store as a feed sees it that may wait: a full disk is told and waited for."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -48,6 +48,17 @@ class PatientStore:
 
     def seal(self, symbols: list[str], /) -> None:
         """A feed leaves sealing to its time."""
+
+    @property
+    def seals_apart(self) -> bool:
+        """A feed's rows are hot first."""
+        return False
+
+    def seal_apart(
+        self, table: str, symbol: str, parts: Iterable[TickBatch | pa.RecordBatch], /
+    ) -> None:
+        """A feed's rows are hot first."""
+        raise AssertionError(f"rows of {table} {symbol} go through the hot hour")
 
     def commit(self) -> None:
         """Make everything durable."""

@@ -3,6 +3,7 @@
 Sink and Existing say what it needs of the storage; it opens nothing itself.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +32,15 @@ class Sink(Protocol):
 
     def seal(self, symbols: list[str], /) -> object:
         """Seal all rows of these symbols now."""
+
+    @property
+    def seals_apart(self) -> bool:
+        """Whether rows may go straight to the lake: nobody else writes."""
+
+    def seal_apart(
+        self, table: str, symbol: str, parts: Iterable[TickBatch | pa.RecordBatch], /
+    ) -> object:
+        """Seal rows that were never hot, in one version."""
 
 
 class Existing(Protocol):
@@ -75,11 +85,15 @@ class Taker:
 
     def take_fresh(self, batch: TickBatch) -> None:
         """Take the good rows of a chunk of which the tape can hold none."""
+        self._append(self.good_fresh(batch))
+
+    def good_fresh(self, batch: TickBatch) -> TickBatch:
+        """The good rows of a chunk of which the tape can hold none; the caller takes them."""
         faults = find_faults(batch, self.now_us)
         if faults is not None:
             self.rejected += int(np.count_nonzero(faults))
             self.sink.reject(reject_rows(batch, faults, self.now_us))
-        self._append(good_rows(batch, faults))
+        return good_rows(batch, faults)
 
     def seal(self, symbol: str) -> None:
         """Seal what was taken, so that memory holds a bounded part of any file."""

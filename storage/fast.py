@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from core.batch import TickBatch
 from core.log import Log
+from storage import apart
 from storage.disk import Disk
 from storage.head import Head, Word
 from storage.layout import Layout, layout_of
@@ -251,6 +252,25 @@ class FastTable:
             self.head.words[Word.WORDS] = self._words.count
             self.newest.set_front(*codes)
 
+    def reserve(self, rows: int) -> int:
+        """Set numbers aside for rows that go straight to the lake; durable on return.
+
+        Give the first of them. From now on memory alone answers only for what comes later.
+        """
+        assert rows > 0
+        with self._commit_lock, self.lock:
+            first_seq = self.next_seq
+            apart.note(self._disk, self._paths.hot(self.table), first_seq, first_seq + rows - 1)
+            self.next_seq += rows
+            if self._segment is not None:  # a segment's numbers are without holes
+                self._retired.append(self._segment)
+                self._segment = None
+                self._lanes.clear()
+            self.head.words[Word.VISIBLE_SEQ] = self.next_seq - 1
+            self.head.words[Word.FIRST_SEQ] = self.next_seq
+        self.commit()
+        return first_seq
+
     # -- committing --------------------------------------------------------------------------
 
     def commit(self) -> int:
@@ -306,7 +326,7 @@ class FastTable:
             following = self._first_seq_of(number + 1)
             if self.newest is not None:
                 self.newest.forget_segment(number)
-            words[Word.FIRST_SEQ] = following
+            words[Word.FIRST_SEQ] = max(following, words[Word.FIRST_SEQ])
             words[Word.FIRST_SEGMENT] = number + 1
         self._disk.remove(self._paths.segment(self.table, number))
         self._disk.sync_folder(self._paths.hot(self.table))
@@ -351,8 +371,11 @@ class FastTable:
                 # The lake knows whole microseconds.
                 self.newest.set_floor(self._words.intern("symbol", symbol), newest_us * 1_000)
         numbers = [segment.number for segment in found.segments]
-        self.next_seq = max(found.next_seq, sealed_seq + 1)
-        first_seq = found.segments[0].first_seq if numbers else None
+        ranges = apart.noted(self._disk, self._paths.hot(self.table))
+        apart_seq = max((last_seq for _, last_seq in ranges), default=0)
+        found.holes = apart.without(found.holes, ranges)
+        self.next_seq = max(found.next_seq, sealed_seq + 1, apart_seq + 1)
+        first_seq = max(found.segments[0].first_seq, apart_seq + 1) if numbers else None
         self.head.begin(numbers, first_seq, self.next_seq)
         self._confirmed_seq = self.next_seq - 1
         return found

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -133,6 +133,17 @@ class IntakeClient:
         ]
         if rows:
             self.ask({"op": "reject", "rows": rows})
+
+    @property
+    def seals_apart(self) -> bool:
+        """Another process is the writer, and feeds may be writing with it."""
+        return False
+
+    def seal_apart(
+        self, table: str, symbol: str, parts: Iterable[TickBatch | pa.RecordBatch]
+    ) -> None:
+        """Only the writer can."""
+        raise AssertionError(f"rows of {table} {symbol} go through the hot hour")
 
     def seal(self, symbols: list[str]) -> None:
         """Seal all rows of these symbols now."""

@@ -6,7 +6,9 @@ that version nothing happened; after it, everything did. Sealing the same rows a
 """
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +29,7 @@ from storage.rollup import WIDTHS_US
 
 log = Log("lake")
 
+APART_MAX = 3
 PARTITION_NAME = re.compile(r"(\d\d|day)-\d{12}-\d{12}\.parquet")
 
 
@@ -91,19 +94,25 @@ class Sealer:
     ) -> list[Partition]:
         """Seal rows that were never hot, in one version; raise SealFailed, then none is listed.
 
-        Their seqs were set aside for them, so the symbol's sealed seq does not move. No two parts
-        have rows of one hour; only one part is in memory at a time.
+        Their seqs were set aside for them, so the symbol's sealed seq does not move. Parts are
+        written while the next ones are made; at most APART_MAX of them are in memory.
         """
         manifest = self._manifests[table]
-        with writer_lock(self._lake_url):
+
+        def write(rows: pa.RecordBatch) -> list[Partition]:
+            job = SealJob(symbol, (rows,), int(whole(rows, "seq").max()))
+            return list(self._write(manifest, job, 0))
+
+        with writer_lock(self._lake_url), ThreadPoolExecutor(APART_MAX - 1) as pool:
             manifest.refresh()
-            added = [
-                partition
-                for rows in parts
-                for partition in self._write(
-                    manifest, SealJob(symbol, (rows,), int(whole(rows, "seq").max())), 0
-                )
-            ]
+            added: list[Partition] = []
+            written: deque[Future[list[Partition]]] = deque()
+            for rows in parts:
+                written.append(pool.submit(write, rows))
+                if len(written) == APART_MAX - 1:
+                    added += written.popleft().result()
+            for last in written:
+                added += last.result()
             if added:
                 self._step("commit")
                 manifest.commit(added, [], {}, now_ns=self._clock.now_ns())

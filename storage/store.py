@@ -98,8 +98,8 @@ class Store:
         return self._slow(table).append(rows)
 
     def reserve(self, table: str, rows: int) -> int:
-        """Set numbers of a slow table aside for rows that are sealed without having been hot."""
-        return self._slow(table).reserve(rows)
+        """Set numbers aside for rows that are sealed without having been hot; give the first."""
+        return self._tables[table].reserve(rows)
 
     def reject(self, rejected: Sequence[Rejected]) -> None:
         """Keep refused rows, with the reason and the bytes as they came."""

@@ -26,6 +26,10 @@ class MemoryTape:
     def append_rows(self, table, rows, /):
         self.slow.setdefault(table, []).append(rows)
 
+    @property
+    def seals_apart(self):
+        return False
+
     def seal(self, symbols, /):
         self.sealed.append(symbols)
 
