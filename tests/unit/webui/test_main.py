@@ -19,7 +19,7 @@ from storage.disk import OsDisk
 from storage.paths import Paths
 from storage.store import Store, StoreOptions
 from tests.conftest import clean_env
-from webui.main import STOP_S_MAX
+from webui.main import STOP_S_MAX, bind
 
 START = """
 import sys
@@ -138,6 +138,13 @@ def test_a_signal_ends_it_though_the_flight_server_keeps_a_model_waiting(tmp_pat
             process.terminate()
             assert process.wait(WAIT_S) == 0
         assert asked.exception() is not None or asked.result().status_code >= 500
+
+
+def test_answers_do_not_wait_for_the_client_to_acknowledge_their_headers():
+    with bind("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_taken_port_is_a_settings_error_that_says_what_to_do(tmp_path):
