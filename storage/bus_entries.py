@@ -20,7 +20,7 @@ from core.errors import BusRefused
 from core.schema import KINDS, TABLES
 from storage.bus_keys import entry_id, gex_key, live_channel, stream_key
 from storage.layout import BLOCK_ROWS
-from storage.reader import HotSlice, MappedBlock
+from storage.reader import MappedBlock, Span
 from storage.words import Words
 
 END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -44,27 +44,25 @@ class Entries:
         self._words = words
         self._ready: dict[bytes, _Ready] = {}
 
-    def add(self, table: str, symbol: str, part: HotSlice) -> list[bytes]:
+    def add(self, table: str, symbol: str, span: Span) -> list[bytes]:
         """The command that adds rows of a fast table to their stream."""
         key = stream_key(table, symbol)
-        batch = self._repeating(key, table, part)
+        batch = self._repeating(key, table, span)
         if batch is None:
-            schema = _schema(table)[0]
-            columns = [_plain(column) for column in part.batch.columns]
-            batch = pa.RecordBatch.from_arrays(columns, schema=schema)
-        return _command(table, key, (part.first_seq, part.last_seq), batch)
+            rows = span.block.batch(self._words).slice(span.first, span.end - span.first)
+            columns = [_plain(column) for column in rows.columns]
+            batch = pa.RecordBatch.from_arrays(columns, schema=_schema(table)[0])
+        seqs = span.block.values["seq"]
+        return _command(table, key, (int(seqs[span.first]), int(seqs[span.end - 1])), batch)
 
-    def _repeating(self, key: bytes, table: str, part: HotSlice) -> pa.RecordBatch | None:
+    def _repeating(self, key: bytes, table: str, span: Span) -> pa.RecordBatch | None:
         """A slice of the block where all rows have the same words; None where they have not."""
-        first, rows = part.first_row, part.batch.num_rows
-        end = first + rows
         ready = self._ready.get(key)
-        if ready is None or ready.block is not part.block or not _repeats(ready, first, end):
-            assert part.block is not None
-            ready = self._ready[key] = self._prepare(table, part.block, end - 1)
-            if not _repeats(ready, first, end):
+        if ready is None or ready.block is not span.block or not _repeats(ready, span):
+            ready = self._ready[key] = self._prepare(table, span.block, span.end - 1)
+            if not _repeats(ready, span):
                 return None
-        return ready.batch.slice(first, rows)
+        return ready.batch.slice(span.first, span.end - span.first)
 
     def _prepare(self, table: str, block: MappedBlock, row: int) -> _Ready:
         """The block with each text column repeating the word it has in one row."""
@@ -95,14 +93,15 @@ def set_aside(table: str, first_seq: int, last_seq: int) -> list[bytes]:
 
 
 def _command(table: str, key: bytes, seqs: tuple[int, int], batch: pa.RecordBatch) -> list[bytes]:
-    ipc = _schema(table)[1] + batch.serialize().to_pybytes() + END_OF_STREAM
+    ipc = b"".join((_schema(table)[1], batch.serialize(), END_OF_STREAM))
     command = [b"XADD", key, entry_id(seqs[1]), b"first_seq", b"%d" % seqs[0]]
     command += [b"last_seq", b"%d" % seqs[1], b"rows", b"%d" % batch.num_rows]
     return [*command, b"ipc", ipc]
 
 
-def _repeats(ready: _Ready, first: int, end: int) -> bool:
-    """Whether all rows of [first, end) have the words the batch repeats."""
+def _repeats(ready: _Ready, span: Span) -> bool:
+    """Whether all rows of a span have the words the batch repeats."""
+    _, first, end = span
     return all(codes[first:end].tobytes() == code * (end - first) for codes, code in ready.codes)
 
 
@@ -150,18 +149,17 @@ def _same(word: str) -> pa.Array:
     return pa.repeat(word, BLOCK_ROWS)
 
 
-def live_trades(symbol: str, part: HotSlice) -> list[list[bytes]]:
+def live_trades(symbol: str, span: Span) -> list[list[bytes]]:
     """The commands that tell trades on the symbol's channel, without void ones and cancels."""
-    assert part.block is not None
-    rows = slice(part.first_row, part.first_row + part.batch.num_rows)
-    values = part.block.values
+    rows = slice(span.first, span.end)
+    values = span.block.values
+    times_us, rest = values["ts_event"][rows], values["ts_ns"][rows]
     columns: dict[str, NDArray[Any]] = {
         "seq": values["seq"][rows],
-        "ts_event": values["ts_event"][rows].astype(np.int64) * NS_PER_US
-        + values["ts_ns"][rows].astype(np.int64),
+        "ts_event": times_us.astype(np.int64) * NS_PER_US + rest.astype(np.int64),
         **{name: values[name][rows] for name in ("price", "size", "side")},
     }
-    if not part.all_valid or values["kind"][rows].any():
+    if not values["valid"][rows].all() or values["kind"][rows].any():
         told = (values["valid"][rows] != 0) & (values["kind"][rows] != CANCEL)
         columns = {name: column[told] for name, column in columns.items()}
     commands = []

@@ -25,7 +25,7 @@ from storage.head import Word
 from storage.view import Views
 
 log = Log("mirror")
-LOOK_S: Final = 0.008  # about as long as a commit takes to go through all tables
+LOOK_S: Final = 0.010  # about as long as a commit takes to go through all tables
 STAMP_S: Final = 1.0
 TRIM_S: Final = 5.0
 ROUND_ROWS_MIN: Final = 256
@@ -177,7 +177,7 @@ class Mirror:
     def _send(self, news: Round, *, is_due: bool) -> bool:
         """Hand a round to Redis; False where somebody or something else changed what it has."""
         commands = news.adds
-        if news.is_last:
+        if news.is_last and (news.marks or is_due):
             trades = news.marks.get("trades") or self._marks["trades"]
             commands += self._lasts.look(trades.symbols, trades.last_seq)
             commands += self._snapshots.look()

@@ -11,7 +11,6 @@ from core.schema import TABLES
 from storage.bus_entries import Entries, add_plain, live_trades, set_aside
 from storage.bus_keys import Marks, stream_key
 from storage.bus_latest import NewestSnapshots
-from storage.follow import hot_rows
 from storage.head import Word
 from storage.hot import HotReader
 
@@ -51,40 +50,42 @@ class Gatherer:
                 continue
             up_to_seq = min(durable_seq, at.last_seq + rows_max)
             is_last = up_to_seq == durable_seq
-            symbols = set(at.symbols)
-            for symbol in symbols_of(self._hot, table):
-                rows = self._add(news, table, symbol, (at.last_seq, up_to_seq), is_last=is_last)
-                if rows is None:
+            seqs = (at.last_seq, up_to_seq)
+            if TABLES[table].is_fast:
+                named = self._add_fast(news, table, seqs, is_last=is_last)
+                if named is None:
                     return None
-                if rows:
-                    symbols.add(symbol)
-            news.marks[table] = Marks(at.first_seq, up_to_seq, version, tuple(sorted(symbols)))
+            else:
+                named = self._add_slow(news, table, seqs)
+            symbols = tuple(sorted({*at.symbols, *named}))
+            news.marks[table] = Marks(at.first_seq, up_to_seq, version, symbols)
             news.rows += up_to_seq - at.last_seq
             news.is_last = news.is_last and is_last
         return news
 
-    def _add(
-        self, news: Round, table: str, symbol: str, seqs: tuple[int, int], *, is_last: bool
-    ) -> int | None:
-        """Add a symbol's rows to a round and give how many; None where memory lacks some."""
-        after_seq = max(seqs[0], self._tops.get(stream_key(table, symbol), 0))
-        if after_seq >= seqs[1]:
-            return 0
-        if not symbol:
-            return self._add_slow(news, table, after_seq, seqs[1])
-        parts = hot_rows(self._hot, table, symbol, after_seq=after_seq, up_to_seq=seqs[1])
-        if parts is None:
+    def _add_fast(
+        self, news: Round, table: str, seqs: tuple[int, int], *, is_last: bool
+    ) -> list[str] | None:
+        """Add rows and name the symbols that had any; None where memory lacks some."""
+        after_seqs = {
+            symbol: max(seqs[0], self._tops.get(stream_key(table, symbol), 0))
+            for symbol in self._hot.symbols(table)
+        }
+        found = self._hot.spans(table, after_seqs, seqs[1])
+        if found is None:
             return None
-        for part in parts:
-            news.adds.append(self._entries.add(table, symbol, part))
-            if table == "trades" and is_last:
-                news.lives += live_trades(symbol, part)
-            elif table == "trades":
-                news.lives_skipped += part.batch.num_rows
-        return int(sum(part.batch.num_rows for part in parts))
+        for symbol, spans in found.items():
+            for span in spans:
+                news.adds.append(self._entries.add(table, symbol, span))
+                if table == "trades" and is_last:
+                    news.lives += live_trades(symbol, span)
+                elif table == "trades":
+                    news.lives_skipped += span.end - span.first
+        return [symbol for symbol, spans in found.items() if spans]
 
-    def _add_slow(self, news: Round, table: str, after_seq: int, up_to_seq: int) -> int:
+    def _add_slow(self, news: Round, table: str, seqs: tuple[int, int]) -> list[str]:
         """Add rows of a slow table; numbers that memory lacks are those of rows in the lake."""
+        after_seq, up_to_seq = max(seqs[0], self._tops.get(stream_key(table, ""), 0)), seqs[1]
         batches = self._hot.plain(table, after_seq=after_seq, up_to_seq=up_to_seq)
         next_seq = after_seq + 1
         for rows in chain.from_iterable(without_holes(batch) for batch in batches):
@@ -97,7 +98,7 @@ class Gatherer:
                 self._newest.note(rows)
         if next_seq <= up_to_seq:
             news.adds.append(set_aside(table, next_seq, up_to_seq))
-        return up_to_seq - after_seq
+        return [""]
 
 
 def symbols_of(hot: HotReader, table: str) -> list[str]:

@@ -10,26 +10,17 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from storage.hot import HotReader
-from storage.reader import HotSlice
 from storage.view import Views
-
-
-def hot_rows(
-    hot: HotReader, table: str, symbol: str, *, after_seq: int, up_to_seq: int
-) -> list[HotSlice] | None:
-    """Rows with after_seq < seq <= up_to_seq in seq order; None where memory lacks some."""
-    slices = hot.slices(table, symbol, after_seq=after_seq, up_to_seq=up_to_seq)
-    # Asked after the slices were taken: what was let go before that is not among them.
-    return slices if hot.first_seq(table) <= after_seq + 1 else None
 
 
 def rows_between(
     views: Views, table: str, symbol: str, *, after_seq: int, up_to_seq: int
 ) -> Iterator[pa.RecordBatch]:
-    """The same from hot and cold; rows that come from sealed files are in time order."""
-    slices = hot_rows(views.hot, table, symbol, after_seq=after_seq, up_to_seq=up_to_seq)
-    if slices is not None:
+    """Rows with after_seq < seq <= up_to_seq; those from sealed files are in time order."""
+    hot = views.hot
+    slices = hot.slices(table, symbol, after_seq=after_seq, up_to_seq=up_to_seq)
+    # Asked after the slices were taken: what was let go before that is not among them.
+    if hot.first_seq(table) <= after_seq + 1:
         yield from (part.batch for part in slices)
         return
     for batch in views.view().scan(table, symbol):

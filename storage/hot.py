@@ -1,7 +1,7 @@
 """Everything hot, in any process: watermarks, slices and the last valid trade of a symbol."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
@@ -9,7 +9,7 @@ from core.schema import TABLES, TRADES
 from storage.head import Watermarks, Word
 from storage.latest import LatestTrades
 from storage.paths import Paths
-from storage.reader import FastReader, HotSlice, reader_words
+from storage.reader import FastReader, HotSlice, Span, reader_words
 from storage.slow_reader import SlowReader
 
 
@@ -61,6 +61,20 @@ class HotReader:
         if up_to_seq is None:
             up_to_seq = self.watermarks(table).visible_seq
         return self.table(table).slices(symbol, after_seq=after_seq, up_to_seq=up_to_seq)
+
+    def spans(
+        self, table: str, after_seqs: Mapping[str, int], up_to_seq: int
+    ) -> dict[str, list[Span]] | None:
+        """Where visible rows of symbols of a fast table lie, each symbol's after a seq of its own.
+
+        In seq order; None where memory lacks some of them.
+        """
+        reader = self.table(table)
+        assert isinstance(reader, FastReader), table
+        found = reader.spans(after_seqs, up_to_seq)
+        # Asked after the spans were taken: what was let go before that is not among them.
+        needed = min(after_seqs.values(), default=up_to_seq) + 1
+        return found if self.first_seq(table) <= needed else None
 
     def plain(self, table: str, *, after_seq: int, up_to_seq: int) -> list[pa.RecordBatch]:
         """Visible rows of a slow table, all symbols, as they were stored, in seq order."""

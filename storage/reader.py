@@ -6,7 +6,9 @@ serves only rows at or below it, so rows of several symbols are seen as of one m
 
 import mmap
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -35,10 +37,7 @@ NO_TIME = (2**63 - 1, -(2**63))
 
 @dataclass(frozen=True, slots=True)
 class HotSlice:
-    """Some rows of one symbol in arrival order; `is_sorted` by (ts_event, ts_ns, seq).
-
-    Rows of a fast table lie in `block` from `first_row` on.
-    """
+    """Some rows of one symbol in arrival order; `is_sorted` by (ts_event, ts_ns, seq)."""
 
     batch: pa.RecordBatch
     is_sorted: bool
@@ -47,8 +46,14 @@ class HotSlice:
     max_ts_us: int
     first_seq: int
     last_seq: int
-    block: "MappedBlock | None" = None
-    first_row: int = 0
+
+
+class Span(NamedTuple):
+    """Rows [first, end) of a block, at least one."""
+
+    block: "MappedBlock"
+    first: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +118,6 @@ class MappedBlock:
             *self._min_max,
             int(seqs[first]),
             int(seqs[rows - 1]),
-            self,
-            first,
         )
 
     def revising(self, words: Words, up_to_seq: int) -> pa.RecordBatch | None:
@@ -276,7 +279,20 @@ class FastReader:
         with self._lock:
             return self._slices(symbol, after_seq, up_to_seq)
 
+    def spans(self, after_seqs: Mapping[str, int], up_to_seq: int) -> dict[str, list[Span]]:
+        """The same of several symbols, each after its own seq, as places."""
+        self.refresh()
+        with self._lock:
+            return {
+                symbol: self._spans(symbol, after_seq, up_to_seq)
+                for symbol, after_seq in after_seqs.items()
+            }
+
     def _slices(self, symbol: str, after_seq: int, up_to_seq: int) -> list[HotSlice]:
+        spans = self._spans(symbol, after_seq, up_to_seq)
+        return [span.block.cut(self._words, span.first, span.end) for span in spans]
+
+    def _spans(self, symbol: str, after_seq: int, up_to_seq: int) -> list[Span]:
         found = []
         code = self._words.code("symbol", symbol)
         # From the newest block back: who follows wants the last rows of an hour of blocks.
@@ -290,7 +306,7 @@ class FastReader:
             first = (
                 0 if int(seqs[0]) > after_seq else int(np.searchsorted(seqs, after_seq, "right"))
             )
-            found.append(block.cut(self._words, first, rows))
+            found.append(Span(block, first, rows))
         return found[::-1]
 
     def revising(self, symbol: str, up_to_seq: int) -> list[pa.RecordBatch]:

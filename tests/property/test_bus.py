@@ -50,9 +50,10 @@ def test_entries_give_back_every_row_once_in_the_order_of_seq(tmp_path_factory, 
     edges = sorted({0, last_seq, *(cut for cut in cuts if cut < last_seq)})
     streams = {symbol.encode(): [] for symbol in SYMBOLS}
     for after_seq, up_to_seq in itertools.pairwise(edges):
-        for symbol in hot.symbols("trades"):
-            for part in hot.slices("trades", symbol, after_seq=after_seq, up_to_seq=up_to_seq):
-                _, _, entry_id, *fields = entries.add("trades", symbol, part)
+        after_seqs = dict.fromkeys(hot.symbols("trades"), after_seq)
+        for symbol, spans in hot.spans("trades", after_seqs, up_to_seq).items():
+            for span in spans:
+                _, _, entry_id, *fields = entries.add("trades", symbol, span)
                 streams[symbol.encode()].append((entry_id, fields))
     after_seq = window.draw(st.integers(0, last_seq - 1))
     up_to_seq = window.draw(st.integers(after_seq + 1, last_seq))
