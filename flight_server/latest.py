@@ -7,11 +7,12 @@ say what a trade was. `age_ms` is our clock now minus the venue's time of the tr
 from collections.abc import Sequence
 
 import pyarrow as pa
+from pyarrow import flight
 
 from core.clock import NS_PER_US, Clock
 from core.schema import TRADES
 from storage.head import Word
-from storage.latest import AGE, MS_PER_US, LatestTrade
+from storage.latest import AGE, MS_PER_US
 from storage.view import Views
 
 COLUMNS = (
@@ -31,6 +32,11 @@ COLUMNS = (
 SCHEMA = pa.schema([*(pa.field(n, TRADES.plain_schema.field(n).type) for n in COLUMNS), AGE])
 
 
+_DURABLE, _VISIBLE = int(Word.DURABLE_SEQ), int(Word.VISIBLE_SEQ)
+# Left out, pyarrow makes them anew for every stream, which takes longer than making the stream.
+_WRITE_OPTIONS = pa.ipc.IpcWriteOptions()
+
+
 class LatestAnswers:
     """Makes the answers to `latest:`; one per server."""
 
@@ -44,27 +50,32 @@ class LatestAnswers:
         """The last valid trade of each symbol that has one, and the bytes of the rows."""
         # Looked at before any row, so every row up to visible_seq was seen; durable first, so it
         # is never ahead.
-        durable_seq = self._words[Word.DURABLE_SEQ]
-        visible_seq = max(self._words[Word.VISIBLE_SEQ], durable_seq)
-        metadata = {b"visible_seq": b"%d" % visible_seq, b"durable_seq": b"%d" % durable_seq}
+        durable_seq = self._words[_DURABLE]
+        visible_seq = max(self._words[_VISIBLE], durable_seq)
+        metadata = pa.KeyValueMetadata(
+            {b"visible_seq": b"%d" % visible_seq, b"durable_seq": b"%d" % durable_seq}
+        )
         now_us = self._clock.now_ns() // NS_PER_US
         batches = []
         sent_bytes = 0
         for symbol in symbols:
             found = self._hot.get(symbol, now_us) or self._cold(symbol, now_us)
             if found is not None:
-                batches.append(found.batch.replace_schema_metadata(metadata))
-                sent_bytes += found.row_bytes
-        if len(batches) == 1:
-            return pa.Table.from_batches(batches), sent_bytes
-        schema = batches[0].schema if batches else SCHEMA.with_metadata(metadata)
-        return pa.Table.from_batches(batches, schema).combine_chunks(), sent_bytes
+                batches.append(found[0])
+                sent_bytes += found[1]
+        table = pa.Table.from_batches(batches, SCHEMA.with_metadata(metadata))
+        return table if len(batches) == 1 else table.combine_chunks(), sent_bytes
 
-    def _cold(self, symbol: str, now_us: int) -> LatestTrade | None:
+    def _cold(self, symbol: str, now_us: int) -> tuple[pa.RecordBatch, int] | None:
         """From the lake, where a symbol has not traded for longer than memory reaches back."""
         row = self._views.view().latest(symbol)
         if row is None:
             return None
         age_ms = (now_us - row.column("ts_event")[0].value) * MS_PER_US
         row = row.select(COLUMNS).append_column(AGE, pa.array([age_ms])).cast(SCHEMA)
-        return LatestTrade(row, row.nbytes)
+        return row, row.nbytes
+
+
+def stream_of(table: pa.Table) -> flight.RecordBatchStream:
+    """The answer as Flight sends it."""
+    return flight.RecordBatchStream(table, _WRITE_OPTIONS)

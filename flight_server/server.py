@@ -42,7 +42,7 @@ from flight_server.edge import door, guarded_stream
 from flight_server.info import flight_info, list_tables, schema_of, ticket_in
 from flight_server.keys import Agent
 from flight_server.latest import SCHEMA as LATEST_SCHEMA
-from flight_server.latest import LatestAnswers
+from flight_server.latest import LatestAnswers, stream_of
 from flight_server.live import Follow, live_batches
 from flight_server.streams import Drain, Limits, counted, is_over
 from flight_server.ticket_kinds import Bars, BookAt, Latest, Live, Range, Sql, State, Tail, Ticket
@@ -101,10 +101,10 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         call, agent = self._enter(context)
         raw = call.ticket = ticket.ticket
         if raw.startswith(b"latest:") and len(raw) <= _CACHED_TICKET_BYTES_MAX:
-            return flight.RecordBatchStream(self._latest(call, _latest_ask(raw)))
+            return stream_of(self._latest(call, _latest_ask(raw)))
         ask = self._parse(agent, raw)
         if isinstance(ask, Latest):
-            return flight.RecordBatchStream(self._latest(call, ask))
+            return stream_of(self._latest(call, ask))
         call.watch(context)
         if isinstance(ask, Live):
             return self._live(call, ask)

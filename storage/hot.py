@@ -99,7 +99,7 @@ class HotReader:
         found = self._latest.get(symbol, 0)
         if found is None:
             return None
-        rows = found.batch.select(TRADES.plain_schema.names)
+        rows = found[0].select(TRADES.plain_schema.names)
         return rows.cast(TRADES.plain_schema)
 
     def latest_trades(self, columns: Sequence[str]) -> LatestTrades:
