@@ -47,17 +47,6 @@ class Prints:
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """A run of trades the feed lacks: the first one's place in the reference, how many, when."""
-
-    first: int
-    prints: int
-    volume: int
-    from_us: int
-    to_us: int
-
-
-@dataclass(frozen=True, slots=True)
 class Alignment:
     """Which trade of the feed is which of the reference; -1 where it has no partner.
 
@@ -79,22 +68,6 @@ class Alignment:
         """Places in the reference of the first and the last trade that both have."""
         matched = np.flatnonzero(self.partner >= 0)
         return (int(matched[0]), int(matched[-1])) if len(matched) else None
-
-    def missing(self) -> list[Missing]:
-        """Runs of reference trades without a partner."""
-        is_missing = self.partner < 0
-        edges = np.flatnonzero(np.diff(np.r_[False, is_missing, False].astype(np.int8)))
-        reference = self.reference
-        return [
-            Missing(
-                first,
-                end - first,
-                int(reference.size[first:end].sum()),
-                int(reference.ts_us[first]),
-                int(reference.ts_us[end - 1]),
-            )
-            for first, end in edges.reshape(-1, 2).tolist()
-        ]
 
 
 def whole_trades(batch: TickBatch) -> Prints:

@@ -227,11 +227,6 @@ class FolderTail:
         return list(self._refused)
 
     @property
-    def rewrites(self) -> int:
-        """How often the files followed now were found shrunk or changed."""
-        return sum(watched.tail.rewrites for watched in self._watched.values())
-
-    @property
     def open_names(self) -> list[str]:
         """Names of the files being followed."""
         return [name for name, watched in self._watched.items() if not watched.is_closed]

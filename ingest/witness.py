@@ -29,7 +29,7 @@ PART = "second witness"
 SETTLE_US = 60 * US_PER_S  # a feed puts its own history in order within this
 BACK_US = HOUR_US  # compared anew after a start
 GAPS_BACK_US = 3 * DAY_US  # holes older than this are left as they are
-STRETCH_US_MAX = 8 * HOUR_US
+STRETCH_US, STRETCH_US_MAX = HOUR_US // 4, 8 * HOUR_US  # doubled while a hole is longer
 EDGE_US = 2 * US_PER_S
 HOLE_EDGE_US = 10 * US_PER_S  # the ledger's bounds of a hole are this much wider than the hole
 
@@ -39,6 +39,7 @@ class _Line:
     """One contract: compared up to here, with this lag."""
 
     from_us: int
+    stretch_us: int = STRETCH_US
     lag_us: int = 0
     share: float = 1.0
 
@@ -96,7 +97,7 @@ class Witness:
         open_us = [
             gap.from_us for gap in gaps if gap.state == "open" and gap.from_us > line.from_us
         ]
-        end_us = min(now_us - SETTLE_US, complete_us, *open_us, line.from_us + STRETCH_US_MAX)
+        end_us = min(now_us - SETTLE_US, complete_us, *open_us, line.from_us + line.stretch_us)
         if end_us <= line.from_us + EDGE_US:
             return 0
         reference = self.reference.trades(about, name, line.from_us, end_us)
@@ -109,7 +110,7 @@ class Witness:
         alignment = align(feed, reference, line.lag_us)
         anchors = alignment.anchors
         if anchors is None:
-            self._pass_on(line, end_us)
+            self._go_on(line, line.from_us, end_us)
             return 0
         smaller = min(len(alignment.feed), len(alignment.reference))
         line.share = alignment.matched / smaller if smaller else 1.0
@@ -122,7 +123,7 @@ class Witness:
         if repairs is not None:
             self.place.store.take(repairs)
         self._close(alignment, gaps, repairs, about)
-        line.from_us = int(alignment.reference.ts_us[anchors[1]])
+        self._go_on(line, int(alignment.reference.ts_us[anchors[1]]), end_us)
         return 0 if repairs is None else repairs.rows
 
     def _line(self, about: Contract, gaps: Iterable[Gap], now_us: int) -> _Line:
@@ -133,10 +134,17 @@ class Witness:
             self._lines[about.contract] = _Line(start_us)
         return self._lines[about.contract]
 
-    def _pass_on(self, line: _Line, end_us: int) -> None:
-        """Nothing in common so far: wait for more, but not for ever."""
-        if end_us - line.from_us >= STRETCH_US_MAX:
-            line.from_us = end_us
+    def _go_on(self, line: _Line, anchor_us: int, end_us: int) -> None:
+        """Begin the next stretch at the last trade both have; behind it a hole may have begun."""
+        has_moved = anchor_us - line.from_us > EDGE_US
+        is_full = end_us - line.from_us >= line.stretch_us
+        line.from_us = anchor_us
+        if has_moved:
+            line.stretch_us = STRETCH_US
+        elif is_full and line.stretch_us < STRETCH_US_MAX:
+            line.stretch_us *= 2
+        elif is_full:
+            line.from_us, line.stretch_us = end_us, STRETCH_US
 
     def _close(
         self, alignment: Alignment, gaps: Iterable[Gap], repairs: TickBatch | None, about: Contract

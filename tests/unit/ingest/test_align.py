@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,22 @@ def heard(batch, seed, *, lost=(), wrong=(), lag_ms=(5, 60)):
     return told.take(keep)
 
 
+@dataclass(frozen=True)
+class Run:
+    """A run of trades the feed lacks."""
+
+    first: int
+    prints: int
+    volume: int
+
+
+def missing(alignment):
+    """Runs of reference trades without a partner."""
+    lacks = np.r_[False, alignment.partner < 0, False].astype(np.int8)
+    edges = np.flatnonzero(np.diff(lacks)).reshape(-1, 2).tolist()
+    return [Run(a, b - a, int(alignment.reference.size[a:b].sum())) for a, b in edges]
+
+
 def volume(batch):
     return 0 if batch is None else int(batch.columns["size"].sum())
 
@@ -52,7 +70,7 @@ def test_two_witnesses_of_the_same_trades_agree_on_all_of_them():
     truth = market(1, 5_000)
     got = align(heard(truth, 2), truth)
     assert (got.partner == np.arange(5_000)).all()
-    assert (len(got.extra), got.missing()) == (0, [])
+    assert (len(got.extra), missing(got)) == (0, [])
     assert 5_000 <= got.lag_us <= 60_000
     assert plan_repairs(got, truth, LATER_US) is None
 
@@ -81,10 +99,9 @@ def test_losses_and_holes_are_found_and_volume_is_whole_after_the_repair():
     keys += zip(repairs.columns["price"], repairs.columns["size"], strict=True)
     true_keys = zip(truth.columns["price"], truth.columns["size"], strict=True)
     assert sorted(keys) == sorted(true_keys)
-    largest = max(got.missing(), key=lambda run: run.prints)
+    largest = max(missing(got), key=lambda run: run.prints)
     assert abs(largest.first - 7_000) <= 5
     assert abs(largest.prints - 2_800) <= 10
-    assert largest.to_us > largest.from_us
 
 
 def test_a_repair_says_what_it_is_and_takes_the_feeds_time():
@@ -104,7 +121,7 @@ def test_trades_told_at_a_wrong_price_are_missing_here_and_extra_there():
     truth = market(8, 1_000)
     got = align(heard(truth, 9, wrong=[10, 500]), truth)
     assert got.extra.tolist() == [10, 500]
-    assert [run.first for run in got.missing()] == [10, 500]
+    assert [run.first for run in missing(got)] == [10, 500]
     assert plan_repairs(got, truth, LATER_US).rows == 2
 
 
@@ -123,7 +140,7 @@ def test_a_reference_with_a_hole_makes_the_feeds_trades_extra_and_no_more():
     keep[1_000:1_800] = False
     got = align(heard(truth, 13), truth.take(keep))
     assert len(got.extra) == 800
-    assert got.missing() == []
+    assert missing(got) == []
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -132,7 +149,7 @@ def test_with_little_or_nothing_to_compare_nothing_is_wrong(count):
     got = align(truth.take(slice(0, count)), truth)
     assert got.matched == count
     empty = truth.take(slice(0, 0))
-    assert align(truth, empty).missing() == []
+    assert missing(align(truth, empty)) == []
     assert align(empty, empty).matched == 0
 
 
@@ -175,7 +192,7 @@ def test_where_one_witness_tells_single_fills_runs_are_compared_instead():
     feed = heard(TickBatch("trades", "ES", "ESH24", "dxlink", fills), 23)
     got = align(feed, truth)
     assert len(got.reference) == len(merge_runs(whole_trades(truth)))
-    assert got.missing() == []
+    assert missing(got) == []
 
 
 def test_what_lies_before_the_first_or_after_the_last_common_trade_is_not_proven_missing():
