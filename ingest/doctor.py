@@ -10,6 +10,7 @@ from core.errors import PipelineError
 from core.settings import Settings
 from ingest.doctor_sierra import look_sierra
 from ingest.finding import Finding
+from storage.bus_check import look_at_redis
 from storage.manifest import Manifest
 from storage.paths import Paths
 
@@ -36,6 +37,7 @@ def look(settings: Settings, clock: Clock) -> Iterator[Finding]:
     yield _running(settings, clock)
     yield _credentials(settings, "tastytrade", "TASTYTRADE_CLIENT_SECRET TASTYTRADE_REFRESH_TOKEN")
     yield _credentials(settings, "GEXBot", "GEXBOT_API_KEY")
+    yield _redis(settings)
     yield from look_sierra(settings.sierra_dir, settings.words("SIERRA_SYMBOLS"), clock)
 
 
@@ -100,3 +102,10 @@ def _credentials(settings: Settings, feed: str, names: str) -> Finding:
     if missing:
         return Finding("off", feed, f"set {' and '.join(missing)} in .env to turn it on")
     return Finding("fine", feed, "credentials are set")
+
+
+def _redis(settings: Settings) -> Finding:
+    if not settings.text("REDIS_URL"):
+        return Finding("off", "Redis", "set REDIS_URL in .env to share the hot hour there")
+    is_well, told = look_at_redis(settings.text("REDIS_URL"), Paths(settings.data_dir))
+    return Finding("fine" if is_well else "wrong", "Redis", told)

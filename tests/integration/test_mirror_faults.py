@@ -1,12 +1,17 @@
 """A Redis that dies, hangs, is full, is slow or does not let us in: the tape goes on."""
 
+import json
 import logging
 
 import pytest
 import trustme
+from pyarrow import flight
 
+from storage.bus_check import look_at_redis
+from storage.paths import Paths
+from tests.conftest import running_server
 from tests.fakes.deadline import until
-from tests.fakes.redis_server import running_redis
+from tests.fakes.redis_server import free_port, running_redis
 from tests.fakes.shared_tape import check_dense, marks_of, shared_tape
 from tests.fakes.slow_link import slow_link
 
@@ -137,3 +142,37 @@ def test_tls_works_with_its_authority_and_is_refused_without(tmp_path):
             until(lambda: tape.part()["state"] == "down")
         assert "cannot be trusted" in tape.part()["detail"]
         assert len(check_dense(client)) == 20
+
+
+def test_an_absent_redis_keeps_nothing_from_starting_answering_and_stopping(tmp_path):
+    settings = {"REDIS_URL": f"redis://:hush-hush@127.0.0.1:{free_port()}/0"}
+    with running_server(tmp_path, "--demo", settings=settings) as server:
+        options = flight.FlightCallOptions(
+            headers=[(b"authorization", b"Bearer " + server.key.encode())]
+        )
+        with flight.connect(server.flight_url) as client:
+            ticket = flight.Ticket(b"latest:MNQ")
+            until(lambda: client.do_get(ticket, options).read_all().num_rows, 60)
+        board = json.loads(Paths(server.data_dir).status("mirror").read_bytes())
+        assert board["parts"]["redis"]["state"] == "degraded"
+        assert "does not answer" in board["parts"]["redis"]["detail"]
+    assert "hush-hush" not in (tmp_path / "server.log").read_text()
+    assert json.dumps(board).count("hush-hush") == 0
+
+
+def test_the_doctor_says_what_is_wrong_with_redis_and_what_to_do(tape, server, tmp_path):
+    assert look_at_redis(server.url, tape.paths) == (True, f"127.0.0.1:{server.port}, no tape yet")
+    tape.paths.tape_id.write_text(tape.tape_id)
+    with tape.mirroring(), server.client() as client:
+        tape.trade(3)
+        tape.wait_mirrored(client)
+        assert look_at_redis(server.url, tape.paths)[1].endswith("trades to seq 3")
+        is_well, told = look_at_redis(server.url, Paths(tmp_path / "other"))
+        assert (is_well, "another database" in told) == (False, True)
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        is_well, told = look_at_redis(server.url, tape.paths)
+        assert (is_well, "noeviction" in told) == (False, True)
+    server.kill()
+    is_well, told = look_at_redis(server.url, tape.paths)
+    assert (is_well, "does not answer" in told) == (False, True)
+    server.start()
