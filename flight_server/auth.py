@@ -26,6 +26,8 @@ METHOD_NAMES: Final = {
     method: method.name.lower() for method in flight.FlightMethod.__members__.values()
 }
 KEY_BYTES_MAX: Final = 1_024
+ON_BEHALF: Final = "x-forwarded-for"
+ON_BEHALF_CHARS_MAX: Final = 64
 
 _NO_PAYLOAD = (pa.ArrowException, OSError, StopIteration)
 _HANDSHAKE = flight.FlightMethod.HANDSHAKE
@@ -68,6 +70,7 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
     rows = 0
     bytes = 0
     peer = ""
+    on_behalf = ""
     outcome: str | None = None
     is_cancelled = False
     is_done = False
@@ -130,7 +133,7 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
                 self.bytes,
                 (end_ns - self._start_ns) / NS_PER_MS,
                 outcome,
-                self.peer,
+                f"{self.peer} for {self.on_behalf}" if self.on_behalf else self.peer,
             )
         )
 
@@ -167,7 +170,9 @@ class CallMiddleware(flight.ServerMiddlewareFactory):  # type: ignore[misc]
             key = key_in(headers)
             if kind == _HANDSHAKE:
                 return self._start_handshake(key)
-            return Call(book, method, book.admit(key), key)
+            call = Call(book, method, book.admit(key), key)
+            call.on_behalf = on_behalf_in(headers)
+            return call
         except BaseException as error:  # noqa: BLE001  pyarrow would send its traceback
             refused = to_flight(error)
             Call(book, method, None, "").call_completed(refused)
@@ -224,6 +229,12 @@ class HandshakeHandler(flight.ServerAuthHandler):  # type: ignore[misc]
     def is_valid(self, token: bytes) -> bytes:
         # Judged by the middleware, which every call passes and which also sees the other headers.
         return b""
+
+
+def on_behalf_in(headers: Mapping[str, Sequence[str]]) -> str:
+    """Whom a caller says it asks for; put beside its own address, for anybody can say so."""
+    told = headers.get(ON_BEHALF)
+    return told[0][:ON_BEHALF_CHARS_MAX] if told else ""
 
 
 def key_in(headers: Mapping[str, Sequence[str]]) -> str:

@@ -280,8 +280,10 @@ def key_facts(record: KeyRecord, used: KeyCalls | None, now_ns: int) -> dict[str
 
 
 def address_of(peer: str) -> str:
-    """The address alone of a peer as gRPC names it."""
-    return peer.partition(":")[2].rpartition(":")[0] or peer or DASH
+    """The address alone of a peer as gRPC names it, and whom it says it asks for."""
+    own, _, claimed = peer.partition(" for ")
+    address = own.partition(":")[2].rpartition(":")[0] or own or DASH
+    return f"{address} for {claimed}" if claimed else address
 
 
 def parse_day(text: str) -> date | None:

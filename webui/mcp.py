@@ -29,6 +29,7 @@ from core.errors import (
     Unavailable,
 )
 from core.settings import Settings
+from flight_server.auth import ON_BEHALF
 from flight_server.relay import Credentials, Relay
 from storage.paths import Paths
 from webui.edge import WILDCARD_HOSTS, error_answer, on_pipeline_error
@@ -232,8 +233,13 @@ async def _read(request: Request) -> bytes | None:
 
 
 def _credentials(request: Request) -> Credentials:
-    """The headers a key may be in, as they came; what no header of gRPC can hold is no key."""
+    """The headers a key may be in, as they came, and who asks; for the record of the call.
+
+    What no header of gRPC can hold is no key.
+    """
     found = [(name, request.headers.get(name)) for name in KEY_HEADERS]
+    if request.client is not None:
+        found.append((ON_BEHALF, f"mcp {request.client.host}"))
     return [
         (name.encode(), value.encode())
         for name, value in found

@@ -130,7 +130,7 @@ def tell_page(desk: Desk, rows: Rows, rows_max: int, about: About) -> Told:
 
 
 def tell_newest(desk: Desk, rows: Rows, about: About) -> Told:
-    """The newest rows of a range; what was cut is older."""
+    """The newest rows of a range; what was cut is older. `asked` is empty where it has no end."""
     table = rows.table
     shown = show(table, about.known, about.meanings)
     while len(shown.rows) < table.num_rows:  # too wide; the newest are what is wanted
@@ -139,7 +139,8 @@ def tell_newest(desk: Desk, rows: Rows, about: About) -> Told:
     if not rows.is_cut and table.num_rows == rows.table.num_rows:
         return _tell(desk, shown, rows, about, None)
     first = table.column("ts_event").cast(pa.int64())[0].as_py()
-    return _tell(desk, shown, rows, about, {**about.asked, "end": iso(first)})
+    older = {**about.asked, "end": iso(first)} if about.asked else {}
+    return _tell(desk, shown, rows, about, older)
 
 
 def tell_rows(desk: Desk, rows: Rows, about: About) -> Told:

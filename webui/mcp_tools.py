@@ -34,16 +34,8 @@ LATEST_MAX: Final = 500
 STRIKES_MAX: Final = 100
 
 TICK_COLUMNS: Final = (
-    "ts_event",
-    "ts_ns",
-    "price",
-    "size",
-    "side",
-    "bid",
-    "ask",
-    "contract",
-    "seq",
-)
+    "ts_event", "ts_ns", "price", "size", "side", "bid", "ask", "contract", "seq",
+)  # fmt: skip
 BAR_COLUMNS: Final = (
     "ts_event", "open", "high", "low", "close", "volume", "vwap", "count", "buy_volume",
     "sell_volume",
@@ -128,10 +120,9 @@ def ticks(desk: Desk, given: Given) -> Told:
     if not given.text("start"):
         _refuse_without_start(given, "end", "known_at")
         ticket = _ticket("tail", given, n=str(rows_max))
-        found = desk.first(ticket, rows_max)
-        what = f"newest trades of {symbol} (for others give start), oldest first"
-        about = About(what, ticket, {}, TRADES)
-        return tell_rows(desk, _only(found, TICK_COLUMNS), about)
+        what = f"newest trades of {symbol}, oldest first"
+        about = About(what, ticket, {}, TRADES, hint="For older ones give start and end.")
+        return tell_newest(desk, _only(desk.first(ticket, rows_max), TICK_COLUMNS), about)
     ticket = _ticket("ticks", given, "start", "end", "known_at")
     about = About(f"trades of {symbol}, oldest first", ticket, given.given(), TRADES, hint=CROWD)
     return tell_page(desk, _only(desk.first(ticket, rows_max + 1), TICK_COLUMNS), rows_max, about)
@@ -159,7 +150,7 @@ def gex(desk: Desk, given: Given) -> Told:
     if not is_range:
         _refuse_without_start(given, "end")
     ticket = _ticket("gex", given, "start", "end", "known_at")
-    found = desk.first(ticket, rows_max + is_range)
+    found = desk.first(ticket, rows_max + 1 if is_range else rows_max)
     columns: Sequence[str] = GEX_COLUMNS
     if strikes:
         found, columns = replace(found, table=_near_spot(found.table, strikes)), GEX_WITH_STRIKES

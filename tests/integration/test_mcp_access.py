@@ -143,6 +143,9 @@ def test_every_call_is_recorded_under_its_key_like_any_other(desk):
         ("do_action", "", "unauthenticated"),
     ]
     assert calls[-3]["rows"] == 1
+    # The server's own caller, and whom that one asks for.
+    assert calls[-3]["peer"].startswith("ipv4:127.0.0.1:")
+    assert calls[-3]["peer"].endswith(" for mcp 127.0.0.1")
 
 
 def test_under_another_host_name_there_is_nothing(desk):

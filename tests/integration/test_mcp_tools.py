@@ -21,6 +21,14 @@ def desk(tmp_path_factory):
     desk.close()
 
 
+@pytest.fixture
+def own(tmp_path):
+    """For tests that write."""
+    own = McpDesk(tmp_path)
+    yield own
+    own.close()
+
+
 def test_describe_tells_what_there_is_in_short_and_one_table_in_full(desk):
     told = desk.call("describe")
     trades = next(table for table in told["tables"] if table["name"] == "trades")
@@ -53,6 +61,16 @@ def test_ticks_without_a_start_are_the_newest(desk):
     assert [row[1] for row in told["rows"]] == [107.0, 108.0, 109.0]
     assert told["flight_ticket"] == "tail:MNQ?n=3"
     assert not told["is_cut"]
+
+
+def test_where_the_newest_do_not_fit_it_is_the_older_ones_that_are_left_out(own):
+    own.house.trade([float(n) for n in range(1_000)], symbol="VIX", start_us=START_US)
+    told = own.call("ticks", symbol="VIX", limit=1_000)
+    assert told["is_cut"]
+    assert told["next_arguments"] is None
+    assert told["rows"][-1][1] == 999.0
+    assert len(told["text"]) < 64 * 1024
+    assert "give start and end" in told["text"]
 
 
 def test_ticks_come_page_by_page_without_loss_or_repeat(desk):
@@ -138,11 +156,11 @@ def test_gex_finds_the_ticker_of_a_root_and_the_strikes_near_spot(desk):
     assert "strikes" not in [c["name"] for c in desk.call("gex", symbol="MNQ")["columns"]]
 
 
-def test_of_the_newest_gex_more_kinds_than_the_limit_are_told_to_be_cut(desk):
-    desk.house.store.append_rows("gex", SPY_KINDS)
-    told = desk.call("gex", symbol="SPY", limit=1)
+def test_of_the_newest_gex_more_kinds_than_the_limit_are_told_to_be_cut(own):
+    own.house.store.append_rows("gex", SPY_KINDS)
+    told = own.call("gex", symbol="SPY", limit=1)
     assert (told["row_count"], told["is_cut"], told["next_arguments"]) == (1, True, None)
-    assert desk.call("gex", symbol="SPY")["row_count"] == 2
+    assert own.call("gex", symbol="SPY")["row_count"] == 2
 
 
 def test_a_range_of_gex_comes_in_pages(desk):

@@ -3,7 +3,9 @@ import pytest
 from core.board import Board
 from core.errors import Unavailable
 from tests.fakes.manual_clock import ManualClock
+from webui.drill import address_of
 from webui.mcp import flight_port
+from webui.words import DASH
 
 
 @pytest.fixture
@@ -43,3 +45,9 @@ def test_a_flight_server_that_went_silent_is_unavailable(tmp_path, clock):
     with pytest.raises(Unavailable) as caught:
         flight_port(tmp_path, clock)
     assert caught.value.retry
+
+
+def test_the_keys_page_shows_a_callers_address_and_whom_it_asks_for():
+    assert address_of("ipv4:192.0.2.7:5000") == "192.0.2.7"
+    assert address_of("ipv4:127.0.0.1:5000 for mcp ::1") == "127.0.0.1 for mcp ::1"
+    assert address_of("") == DASH
