@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint check bench lock clean
+.PHONY: help setup run test lint check bench shots lock clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -31,6 +31,9 @@ check: lint test ## all that must be green before a change is handed in
 
 bench: setup ## measure this machine (ARGS="latest --json out.json")
 	$(PY) -m tickflight bench $(ARGS)
+
+shots: setup ## pictures of every dashboard page at two sizes, in build/shots
+	$(PY) -m tests.shots
 
 lock: ## write requirements.txt from pyproject.toml (ARGS=--upgrade takes newer versions)
 	@mkdir -p build

@@ -42,6 +42,7 @@ class House:
     client: flight.FlightClient
     options: flight.FlightCallOptions
     data_dir: Path
+    web_url: str
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def running_house(rate: int, settings: Mapping[str, str] | None = None) -> Itera
             options = flight.FlightCallOptions(
                 headers=[(b"authorization", b"Bearer " + found[3].encode())]
             )
-            yield House(client, options, Path(folder))
+            yield House(client, options, Path(folder), found[2])
             client.close()
         finally:
             process.send_signal(signal.SIGTERM)

@@ -25,7 +25,7 @@ def bench_latest(*, quick: bool) -> list[Figure]:
     with floor_server() as floor:
         for rate in (IDLE_RATE, 10_000, 100_000):
             with running_house(rate) as house:
-                ours, bare = _interleaved(house, floor, calls)
+                ours, bare = interleaved(house, floor, calls)
             p99_by_rate[rate] = ours[1] / bare[1]
             if rate == 10_000:
                 figures += [
@@ -66,7 +66,7 @@ def _figure(name: str, value_us: float, floor_us: float, goal: float) -> Figure:
     )
 
 
-def _interleaved(
+def interleaved(
     house: House, floor: flight.FlightClient, calls: int
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """(p50, p99) in us of ours and of the floor, call by call in turn; medians over rounds."""

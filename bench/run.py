@@ -13,6 +13,7 @@ from bench.redis import bench_redis
 from bench.restart import bench_restart
 from bench.sierra import bench_sierra
 from bench.stream import bench_stream
+from bench.web import bench_web
 from core.errors import SettingsError
 from flight_server.grpc_flags import set_grpc_flags
 
@@ -22,6 +23,7 @@ BENCHES: dict[str, Callable[..., list[Figure]]] = {
     "latest": bench_latest,
     "stream": bench_stream,
     "restart": bench_restart,
+    "web": bench_web,
     "sierra": bench_sierra,
     "redis": bench_redis,
 }

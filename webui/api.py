@@ -44,9 +44,8 @@ SAMPLE_COLUMNS = ("ts_event", "price", "size", "side", "bid", "ask", "contract",
 class Api:
     """Handlers; plain functions, run in threads beside the loop."""
 
-    def __init__(self, hub: Hub, flight_url: str) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._now: Gatherer = hub.gatherer
-        self._flight_url = flight_url
 
     def status(self, request: Request) -> Response:
         """Everything the stream would say, as one frame."""
@@ -93,7 +92,7 @@ class Api:
         names = [n for n in names if visitor.symbols is None or n in visitor.symbols]
         samples = {name: as_records(self._tail(name, count)) for name in names}
         ticket = f"tail:{names[0] if names else 'MNQ'}?n={count}"
-        python = python_for(self._flight_url, ticket)
+        python = python_for(self._now.flight_url, ticket)
         return JSONResponse({"samples": samples, "ticket": ticket, "python": python})
 
     def heat(self, request: Request) -> Response:

@@ -119,9 +119,10 @@ def answer_routes(gate: Gate, api: Api, keys: KeysApi, login: Login) -> list[Bas
     ]
 
 
-def plain_routes(gate: Gate, health: Health, assets: Assets) -> list[BaseRoute]:
-    """Files and health."""
+def plain_routes(gate: Gate, health: Health, metrics: Handler, assets: Assets) -> list[BaseRoute]:
+    """Files, health and figures."""
     return [
+        Route("/metrics", gate.api(metrics, "ui", "admin", "read")),
         Route("/healthz", health.healthz),
         Route("/api/status", gate.api(health.status, "ui", "admin", "read")),
         Route("/static/{build}/{name}", Static(assets).serve),

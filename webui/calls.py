@@ -1,5 +1,6 @@
 """How every key is served: counts and percentiles over the last hour of table `queries`."""
 
+import heapq
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ CALLS_KEPT = 50_000
 DENIED = frozenset({"unauthenticated", "forbidden", "too_much"})
 FINE = frozenset({"ok", "cancelled"})
 TARGET_MS = 10.0
+SLOW_KEPT = 20
+SUM_EVERY_US = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,9 @@ class Calls:
         self._tape = tape
         self._seq = 0
         self.newest: deque[CallRow] = deque(maxlen=CALLS_KEPT)
-        self.total = 0
+        self._summed_of: tuple[int, int] = (-1, -1)
+        self._keys: list[KeyCalls] = []
+        self._slow: list[CallRow] = []
 
     def look(self) -> bool:
         """Take in new calls; whether there were any."""
@@ -66,7 +71,6 @@ class Calls:
         for part in slices:
             self._take(part.batch)
             self._seq = part.last_seq
-        self.total = self._seq
         return bool(slices)
 
     def _take(self, batch: pa.RecordBatch) -> None:
@@ -76,8 +80,28 @@ class Calls:
         columns += [batch.column(name).to_pylist() for name in names]
         self.newest.extend(CallRow(*row) for row in zip(*columns, strict=True))
 
+    def slowest(self, now_us: int, count: int) -> list[CallRow]:
+        """The slowest calls of the last hour, at most SLOW_KEPT; live streams are none."""
+        self._sum_up(now_us)
+        return self._slow[:count]
+
     def last_hour(self, now_us: int) -> list[KeyCalls]:
         """Every key that called, the busiest first."""
+        self._sum_up(now_us)
+        return self._keys
+
+    def _sum_up(self, now_us: int) -> None:
+        """Go through the hour's calls, but not again within a moment."""
+        made_of = (self._seq, now_us // SUM_EVERY_US)
+        if made_of == self._summed_of:
+            return
+        self._keys = self._by_key(now_us)
+        since_us = now_us - HOUR_US
+        recent = [c for c in self.newest.copy() if c.ts_us > since_us and not is_live(c)]
+        self._slow = heapq.nlargest(SLOW_KEPT, recent, key=lambda call: call.ms)
+        self._summed_of = made_of
+
+    def _by_key(self, now_us: int) -> list[KeyCalls]:
         by_key: dict[str, list[CallRow]] = {}
         for call in reversed(self.newest.copy()):
             if call.ts_us < now_us - HOUR_US:
@@ -87,9 +111,14 @@ class Calls:
         return sorted(found, key=lambda key: -key.count)
 
 
+def is_live(call: CallRow) -> bool:
+    """Whether a call is a stream that lasts as long as its reader wants."""
+    return call.ticket.startswith("live:")
+
+
 def summed(key: str, calls: Sequence[CallRow]) -> KeyCalls:
     """The figures of some calls of one key, newest first."""
-    served = [c.ms for c in calls if c.outcome in FINE and not c.ticket.startswith("live:")]
+    served = [c.ms for c in calls if c.outcome in FINE and not is_live(c)]
     times = np.percentile(served, [50, 95, 99]) if served else [float("nan")] * 3
     return KeyCalls(
         key,

@@ -11,7 +11,7 @@ from core.errors import PipelineError
 from core.schema import TABLES
 from flight_server.keys import SCOPES, KeyRecord, KeyRing
 from storage.manifest import Partition
-from webui.calls import DENIED, FINE, CallRow, KeyCalls
+from webui.calls import DENIED, FINE, CallRow, KeyCalls, is_live
 from webui.coverage import sealed_hours
 from webui.ledger import CheckRow
 from webui.pages import Pages
@@ -74,7 +74,7 @@ class Drill:
         key = request.query_params.get("key", "")
         if key:
             calls = [call for call in calls if call.key == key]
-        slow = sorted((c for c in calls if not c.ticket.startswith("live:")), key=lambda c: -c.ms)
+        slow = sorted((c for c in calls if not is_live(c)), key=lambda c: -c.ms)
         bad = [call for call in calls if call.outcome not in FINE]
         sheet.r["newest"] = [call_row(call) for call in calls[:ROWS_SHOWN]]
         sheet.r["slowest"] = [call_row(call) for call in slow[:SLOWEST]]

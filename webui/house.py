@@ -18,6 +18,7 @@ from webui.hub import Hub
 from webui.journal import Journal
 from webui.keys_api import KeysApi
 from webui.login import Login
+from webui.metrics import metrics_answer
 from webui.pages import Pages
 from webui.picture import Gatherer
 from webui.sessions import Sessions, Throttle
@@ -50,13 +51,13 @@ def open_house(settings: Settings, clock: Clock, *, is_demo: bool = False) -> Ho
     tape = StoreTape(paths, settings.lake_url)
     hub = Hub(Gatherer(settings, tape, journal, clock), clock)
     assets = load_assets()
-    secure = "+tls" if is_secure else ""
-    flight_url = f"grpc{secure}://{settings.text('HOST')}:{settings.number('FLIGHT_PORT')}"
-    pages = Pages(hub, assets, flight_url)
+    pages = Pages(hub, assets)
     drill = Drill(pages, hub.gatherer, ring, sessions)
     login = Login(gate, paths.links, Throttle(clock), journal, clock)
     keys = KeysApi(ring, sessions, hub, journal, clock)
     found = page_routes(gate, pages, drill)
-    found += answer_routes(gate, Api(hub, flight_url), keys, login)
-    found += plain_routes(gate, Health(paths.run, tape, clock), assets)
+    found += answer_routes(gate, Api(hub), keys, login)
+    found += plain_routes(
+        gate, Health(paths.run, tape, clock), metrics_answer(hub.gatherer), assets
+    )
     return House(hub, Stream(hub, gate, assets.build), sessions, journal, found)

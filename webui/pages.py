@@ -65,11 +65,10 @@ class Boot(TypedDict, total=False):
 class Pages:
     """Handlers of the pages; plain functions, run in threads beside the loop."""
 
-    def __init__(self, hub: Hub, assets: Assets, flight_url: str) -> None:
+    def __init__(self, hub: Hub, assets: Assets) -> None:
         self._hub = hub
         self._now: Gatherer = hub.gatherer
         self._assets = assets
-        self._flight_url = flight_url
         self._env = jinja2.Environment(
             loader=jinja2.FileSystemLoader(HERE / "views"),
             autoescape=True,
@@ -123,7 +122,7 @@ class Pages:
             services=self._now.services,
             symbols=sorted(self._now.market.symbols),
             every=boot.get("every", 60),
-            flight_url=self._flight_url,
+            flight_url=self._now.flight_url,
             is_stored=self._now.is_stored,
             **more,
         )

@@ -228,6 +228,14 @@ class Gatherer:
             self._covered = made_of
 
     @property
+    def flight_url(self) -> str:
+        """Where models ask; the port is the one that was found free, where any was allowed."""
+        ports = (b["gauges"].get("port") for b in self.boards if b["process"] == "flight")
+        port = int(next(ports, None) or self.settings.number("FLIGHT_PORT"))
+        secure = "+tls" if self.settings.text("TLS_CERT") else ""
+        return f"grpc{secure}://{self.settings.text('HOST')}:{port}"
+
+    @property
     def now_ms(self) -> int:
         """The moment of the picture."""
         return self.now_ns // NS_PER_MS

@@ -29,6 +29,7 @@ SPARK_S = 60
 RATE_S = 5
 EVENTS_SHOWN = 12
 KEYS_SHOWN = 6
+SLOW_SHOWN = 5
 SEAL_GRACE_S = 5
 NOTHING = ""
 SESSION_WORDS = {"rth": "Regular hours", "eth": "Extended hours", "closed": "Market closed"}
@@ -95,6 +96,14 @@ def queries_sheet(now: Gatherer) -> Sheet:
     sheet = Sheet()
     keys = now.calls.last_hour(now.now_us)
     sheet.r["keys"] = [key_row(key) for key in keys[:KEYS_SHOWN]]
+    sheet.r["slow"] = [
+        Row(
+            key=str(call.ts_us),
+            state="warn" if call.ms > TARGET_MS else "ok",
+            cells=[call.ticket or call.method, format_ms(call.ms)],
+        )
+        for call in now.calls.slowest(now.now_us, SLOW_SHOWN)
+    ]
     p99 = max((key.p99 for key in keys if key.p99 == key.p99), default=None)
     sheet.t["queries.count"] = format_count(sum(key.count for key in keys))
     sheet.t["queries.p99"] = format_ms(p99)

@@ -62,6 +62,9 @@ export function applySheet(sheet) {
     for (const element of document.querySelectorAll(`[data-empty="${name}"]`)) {
       element.hidden = rows.length > 0;
     }
+    for (const element of document.querySelectorAll(`[data-full="${name}"]`)) {
+      element.hidden = rows.length === 0;
+    }
   }
 }
 
