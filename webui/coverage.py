@@ -14,6 +14,7 @@ from storage.manifest import Partition, Snapshot
 from webui.ledger import GapRow
 from webui.market import market_of
 
+CELL, CELL_GAP = 11, 3
 DAYS_SHOWN = 371  # 53 weeks
 LEVELS = ("void", "none", "low", "part", "most", "full", "gap", "hot")
 _SESSIONS = Sessions()
@@ -34,6 +35,8 @@ class Coverage:
 
     def __init__(self) -> None:
         self.days: Sequence[DayCoverage] = ()
+        self.paths: Mapping[str, str] = {}
+        self.width = 0
         self._expected: dict[tuple[date, str], frozenset[int]] = {}
 
     def build(
@@ -59,6 +62,7 @@ class Coverage:
                 level = "void"
             found.append(DayCoverage(day, sealed, expected, level))
         self.days = found
+        self.paths, self.width = grid_paths(found)
 
     def expected(self, day: date, symbol: str, now_ns: int) -> frozenset[int]:
         """UTC hours of a day that are over and in which the symbol's market was open."""
@@ -88,7 +92,9 @@ def sealed_hours(partitions: Sequence[Partition]) -> dict[str, dict[date, frozen
     return found
 
 
-def grid_paths(days: Sequence[DayCoverage], cell: int, gap: int) -> tuple[Mapping[str, str], int]:
+def grid_paths(
+    days: Sequence[DayCoverage], cell: int = CELL, gap: int = CELL_GAP
+) -> tuple[Mapping[str, str], int]:
     """(one path a level, width): weeks as columns, Monday on top."""
     paths = dict.fromkeys(LEVELS, "")
     if not days:

@@ -37,6 +37,7 @@ class SymbolNow:
     ask: float | None = None
     ts_us: int | None = None
     day_open: float | None = None
+    opened_minute: int = -1  # when day_open was last looked for
     is_loaded: bool = False
 
     @property
@@ -98,7 +99,7 @@ class MarketBook:
         for minute_us in sorted(now.bars.revised)[-REVISED_MAX:]:
             now.bars.revised.discard(minute_us)
             now.bars.put(minute_us, self._minute(now.symbol, minute_us))
-        last = self._tape.latest(now.symbol)
+        last = self._tape.last_price(now.symbol)
         if last is not None:
             now.price, now.bid, now.ask = (
                 last.column(name)[0].as_py() for name in ("price", "bid", "ask")
@@ -106,7 +107,10 @@ class MarketBook:
             now.ts_us = last.column("ts_event")[0].value
         elif now.price is None and (bars := now.bars.last(1, is_minutes=True)):
             now.price, now.ts_us = bars[0].close, bars[0].last_us
-        now.day_open = day_open(now.bars, day_start_us(now_ns, now.market))
+        minute = now_ns // MINUTE_NS
+        if minute != now.opened_minute:
+            now.day_open = day_open(now.bars, day_start_us(now_ns, now.market))
+            now.opened_minute = minute if now.day_open is not None else -1
 
     def _is_behind(self, now: SymbolNow) -> bool:
         """Whether rows were sealed and let go before they were seen here."""

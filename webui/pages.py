@@ -12,13 +12,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from webui.assets import Assets
-from webui.coverage import by_month, grid_paths, month_marks
+from webui.coverage import CELL, CELL_GAP, by_month, month_marks
 from webui.hub import Hub
 from webui.picture import Gatherer
 from webui.sheet import Sheet
 from webui.sheets import (
-    CELL,
-    CELL_GAP,
     coverage_sheet,
     events_sheet,
     gex_frame,
@@ -159,7 +157,7 @@ class Pages:
         """The geometry of the map of the year."""
         days = self._now.coverage.days
         return {
-            "cov_width": grid_paths(days, CELL, CELL_GAP)[1],
+            "cov_width": self._now.coverage.width,
             "cov_months": month_marks(days, CELL + CELL_GAP),
             "cov_table": by_month(days),
             "cov_first": days[0].day if days else None,

@@ -25,10 +25,12 @@ from webui.journal import Journal
 from webui.ledger import Ledger
 from webui.market import MarketBook
 from webui.services import GRAVITY, Service, headline, services_of
+from webui.sheet import spark_path
 from webui.tape import StoreTape
 from webui.words import iso_utc
 
 RATE_SPAN = 10  # seconds a rate is measured over
+SPARK_S = 60
 BEATS = 60
 BEAT_S = 10
 BEAT_STATES = "odlxc-"  # ok, degraded, late, down (x), closed, off
@@ -75,6 +77,7 @@ class Gatherer:
         self.now_ns = clock.now_ns()
         self.is_stored = False
         self.rates: Mapping[str, float] = {}
+        self.sparks: Mapping[str, str] = {}
         self._seqs: deque[tuple[int, dict[str, int]]] = deque(maxlen=RATE_SPAN + 1)
         self._beats: dict[str, str] = {}
         self._beat = -1
@@ -99,6 +102,10 @@ class Gatherer:
             self.is_stored = False
         except PipelineError as error:
             log.warning("tape.not_read", why=error.message)
+        self.sparks = {
+            name: spark_path(symbol.bars.per_second(self.now_ns // NS_PER_S, SPARK_S))
+            for name, symbol in self.market.symbols.items()
+        }
         self._measure_rates()
         self.calls.look()
         if self.ledger.look(self.now_ns):

@@ -7,12 +7,11 @@ from core.board import BoardStatus
 from core.clock import HOUR_NS, NS_PER_S, US_PER_S
 from core.session import next_change_ns, session_at
 from webui.calls import TARGET_MS, KeyCalls
-from webui.coverage import grid_paths
 from webui.ledger import GapRow
 from webui.market import levels_of, regime_of
 from webui.picture import BEAT_STATES, Gatherer
 from webui.services import Service
-from webui.sheet import Row, Sheet, beat_paths, spark_path
+from webui.sheet import Row, Sheet, beat_paths
 from webui.words import (
     DASH,
     format_age,
@@ -25,7 +24,6 @@ from webui.words import (
     format_signed,
 )
 
-SPARK_S = 60
 RATE_S = 5
 EVENTS_SHOWN = 12
 KEYS_SHOWN = 6
@@ -34,7 +32,6 @@ SEAL_GRACE_S = 5
 NOTHING = ""
 SESSION_WORDS = {"rth": "Regular hours", "eth": "Extended hours", "closed": "Market closed"}
 TARGET_PERCENT = 99.9
-CELL, CELL_GAP = 11, 3
 
 
 def status_sheet(now: Gatherer) -> Sheet:
@@ -73,20 +70,19 @@ def symbols_sheet(now: Gatherer) -> Sheet:
     gaps_today = now.ledger.account.gaps_since(now.now_us - 24 * 3_600 * US_PER_S)
     for name, symbol in now.market.symbols.items():
         key = f"sym.{name}"
-        per_s = symbol.bars.per_second(now_s, SPARK_S)
         change = symbol.change()
         state, limit_s = symbol.freshness(now.now_ns)
         spread = None if symbol.bid is None or symbol.ask is None else symbol.ask - symbol.bid
         sheet.t[f"{key}.last"] = format_price(symbol.price)
         sheet.t[f"{key}.day"] = format_signed(change, " %")
         sheet.t[f"{key}.spread"] = DASH if spread is None else f"{spread:.2f}"
-        sheet.t[f"{key}.rate"] = format_rate(sum(per_s[-RATE_S:]) / RATE_S)
+        sheet.t[f"{key}.rate"] = format_rate(sum(symbol.bars.per_second(now_s, RATE_S)) / RATE_S)
         sheet.t[f"{key}.gaps"] = str(sum(gap.symbol in (name, "*") for gap in gaps_today))
         sheet.t[f"{key}.limit"] = f"limit {format_age(limit_s)}"
         sheet.s[f"{key}.day"] = "flat" if not change else "up" if change > 0 else "down"
         sheet.s[key] = state
         sheet.a[f"{key}.age"] = None if symbol.ts_us is None else symbol.ts_us // 1_000
-        sheet.g[f"{key}.spark"] = spark_path(per_s)
+        sheet.g[f"{key}.spark"] = now.sparks.get(name, "")
     sheet.t["ticks.rate"] = format_rate(now.rates.get("trades"))
     return sheet
 
@@ -131,8 +127,7 @@ def event_rows(now: Gatherer, count: int, part: str = "") -> list[Row]:
 def coverage_sheet(now: Gatherer) -> Sheet:
     """The map of the year."""
     sheet = Sheet()
-    paths, _ = grid_paths(now.coverage.days, CELL, CELL_GAP)
-    sheet.g = {f"cov.{level}": path for level, path in paths.items()}
+    sheet.g = {f"cov.{level}": path for level, path in now.coverage.paths.items()}
     shown = [day for day in now.coverage.days if day.level != "void"]
     sealed, expected = (sum(d.sealed_hours for d in shown), sum(d.expected_hours for d in shown))
     sheet.t["cov.sum"] = f"{format_count(sealed)} of {format_count(expected)} symbol hours"

@@ -4,15 +4,19 @@ import threading
 from collections.abc import Iterator
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from core.errors import Unavailable
 from storage.cold import cold_parts
 from storage.head import Watermarks
+from storage.latest import LatestTrades
 from storage.manifest import Snapshot
 from storage.paths import Paths
 from storage.ranges import Range
 from storage.reader import HotSlice
 from storage.view import View, Views
+
+PRICE_COLUMNS = ("price", "bid", "ask", "ts_event")
 
 
 class StoreTape:
@@ -22,6 +26,7 @@ class StoreTape:
         self._paths = paths
         self._lake_url = lake_url
         self._opened: Views | None = None
+        self._prices: LatestTrades | None = None
         self._lock = threading.Lock()
 
     def symbols(self, table: str = "trades") -> list[str]:
@@ -31,6 +36,14 @@ class StoreTape:
     def latest(self, symbol: str) -> pa.RecordBatch | None:
         """The last valid trade in memory; the lake would cost a file for each quiet symbol."""
         return self._views().hot.latest(symbol)
+
+    def last_price(self, symbol: str) -> pa.RecordBatch | None:
+        """The same, with PRICE_COLUMNS alone and at a fraction of the cost."""
+        views = self._views()
+        if self._prices is None:
+            self._prices = views.hot.latest_trades(PRICE_COLUMNS)
+        found = self._prices.get(symbol, 0)
+        return None if found is None else found.batch
 
     def watermarks(self, table: str) -> Watermarks:
         """What is visible and what is durable."""
@@ -45,14 +58,15 @@ class StoreTape:
         return self._views().hot.slices(table, symbol, after_seq=seq)
 
     def last_row(self, table: str, symbol: str, after_seq: int = 0) -> dict[str, object] | None:
-        """The newest row in memory with a seq above `after_seq`, as plain values."""
-        slices = self.after(table, symbol, after_seq)
-        if not slices:
-            return None
-        rows: list[dict[str, object]] = (
-            slices[-1].batch.slice(slices[-1].batch.num_rows - 1).to_pylist()
-        )
-        return rows[0]
+        """The newest row of a slow table with a seq above `after_seq`, as plain values."""
+        hot = self._views().hot
+        seq = hot.watermarks(table).visible_seq
+        for piece in reversed(hot.plain(table, after_seq=after_seq, up_to_seq=seq)):
+            places = pc.indices_nonzero(pc.equal(piece.column("symbol"), symbol))
+            if len(places):
+                rows: list[dict[str, object]] = piece.slice(places[-1].as_py(), 1).to_pylist()
+                return rows[0]
+        return None
 
     def rows(self, table: str, symbol: str, start_us: int | None = None) -> list[pa.RecordBatch]:
         """Every row of a small table from a time on, hot and cold."""
