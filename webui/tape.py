@@ -43,7 +43,7 @@ class StoreTape:
         if self._prices is None:
             self._prices = views.hot.latest_trades(PRICE_COLUMNS)
         found = self._prices.get(symbol, 0)
-        return None if found is None else found.batch
+        return None if found is None else found[0]
 
     def watermarks(self, table: str) -> Watermarks:
         """What is visible and what is durable."""
