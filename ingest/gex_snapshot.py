@@ -97,6 +97,8 @@ def parse_snapshot(kind: Kind, found: Found, about: About, path: str = "") -> Ro
     """One row of table `gex` without its seq; raise Faulty with everything that is wrong."""
     reader = _Reader(path)
     name = reader.read(first_present(found, _TICKER), ticker)
+    if about.ticker and name not in (None, about.ticker):
+        reader.fault("ticker", f"expected {about.ticker}, found {name}")
     event_ns = reader.read(first_present(found, _TIME), time_ns, about.now_ns)
     package, category, defaulted = _series(kind, found, about, reader)
     row: Row = {
