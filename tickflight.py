@@ -179,7 +179,9 @@ def _add_care(commands: Any) -> None:
 
 def _add_child(commands: Any) -> None:
     child = commands.add_parser("_child")
-    child.add_argument("process", choices=("ingest", "mirror", "follow", "flight", "web"))
+    child.add_argument(
+        "process", choices=("ingest", "history", "mirror", "follow", "flight", "web")
+    )
     child.add_argument("--demo-rate", type=int)
     child.add_argument("--demo-seed", type=int)
     child.set_defaults(run=run_process, verbose=False)
@@ -278,6 +280,10 @@ def _live(
             if arguments.demo_rate is not None:
                 demo = DemoOptions(arguments.demo_rate, arguments.demo_seed)
             run(settings, clock=clock, demo=demo, ready=ready, stopping=stopping)
+        case "history":
+            from ingest.gexbot_worker import run as run_history
+
+            run_history(settings, clock=clock, ready=ready, stopping=stopping)
         case "mirror":
             from storage.bus_main import run_mirror
 

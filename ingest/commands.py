@@ -1,5 +1,6 @@
 """What the command line asks of the tape: import, verify, compact."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -21,6 +22,10 @@ from core.clock import NS_PER_US, Clock
 from core.errors import Unavailable
 from core.schema import TABLES
 from core.settings import Settings
+from ingest.gex_import import Importer, is_history, summed
+from ingest.gex_inflate import Limits
+from ingest.gex_spool import spooled_hours
+from ingest.gex_tape import GexTape
 from ingest.importer import Imported, ImportOptions, import_file
 from ingest.main import open_keeper, open_store
 from ingest.stored import StoredNumbers
@@ -41,6 +46,7 @@ class LocalSink:
     def __init__(self, store: Store, keeper: Keeper) -> None:
         self._store = store
         self._keeper = keeper
+        self._gex = GexTape(store, keeper)
 
     def append(self, batch: TickBatch) -> None:
         """Store rows the guard has passed."""
@@ -49,6 +55,11 @@ class LocalSink:
     def append_rows(self, table: str, rows: pa.RecordBatch) -> None:
         """Store rows of a slow table."""
         self._store.append_rows(table, rows)
+
+    def publish_gex(self, folder: str, symbol: str) -> int:
+        """Seal the snapshots that wait in a spool folder and are not stored yet; count them."""
+        hours = spooled_hours(self._store.paths.gex_spool / folder)
+        return self._gex.publish(symbol, hours)
 
     def reject(self, rejected: list[Rejected]) -> None:
         """Keep refused rows."""
@@ -103,18 +114,27 @@ def import_command(
         TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     )
     with open_sink(settings, clock) as sink, bar:
-        existing = StoredNumbers(Views(Paths(settings.data_dir), settings.lake_url))
+        paths = Paths(settings.data_dir)
+        views = Views(paths, settings.lake_url)
         for path in files:
             task = bar.add_task(path.name, total=None)
-            done = import_file(
-                path,
-                sink=sink,
-                existing=existing,
-                now_us=clock.now_ns() // NS_PER_US,
-                options=options,
-                progress=partial(_show, bar, task),
-            )
-            sink.seal(list(done.symbols))
+            progress = partial(_show, bar, task)
+            if is_history(path):
+                name = f"import-{os.getpid()}"
+                importer = Importer(
+                    sink, views.view, paths.gex_spool, name, Limits(), clock.now_ns()
+                )
+                done = summed(importer.take_file(path, None, "hist", progress))
+            else:
+                done = import_file(
+                    path,
+                    sink=sink,
+                    existing=StoredNumbers(views),
+                    now_us=clock.now_ns() // NS_PER_US,
+                    options=options,
+                    progress=progress,
+                )
+                sink.seal(list(done.symbols))
             bar.stop_task(task)
             say(_told(path.name, done))
     return 0

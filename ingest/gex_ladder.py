@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -15,17 +16,17 @@ PRIORS_MAX = 30
 WINDOWS = {"current": 0, "one": 1, "five": 5, "ten": 10, "fifteen": 15, "thirty": 30}
 Window = tuple[int, float, float]  # minutes, strike, value
 _PLAIN = {int, float}
-_EXACT_MAX = 2.0**53  # whole numbers beyond have no float64 of their own
+_PRIORS = pa.list_(pa.float64())
 
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """Four columns of equal length; a prior list may be None."""
+    """Four columns of equal length; `priors` is a list a strike, or null."""
 
-    strike: Sequence[float]
-    gex_vol: Sequence[float | None]
-    gex_oi: Sequence[float | None]
-    priors: Sequence[Sequence[float | None] | None]
+    strike: pa.Array
+    gex_vol: pa.Array
+    gex_oi: pa.Array
+    priors: pa.Array
 
 
 def parse_ladder(path: str, value: object) -> Ladder | None:
@@ -46,22 +47,36 @@ def _quickly(rows: list[Any]) -> Ladder | None:
     """The form GEXBot sends, checked column by column; None where anything is unusual."""
     try:
         strike, by_volume, by_interest, priors = zip(*rows, strict=True)
-        numbers = (strike, by_volume, by_interest, *priors)
-        if set(map(type, chain.from_iterable(numbers))) <= _PLAIN:
-            largest = max(map(abs, chain.from_iterable(numbers)))
-            if largest <= _EXACT_MAX and max(map(len, priors)) <= PRIORS_MAX:
-                return Ladder(strike, by_volume, by_interest, priors)
-    except (TypeError, ValueError, OverflowError):
+        flat = list(chain.from_iterable(priors))
+        if set(map(type, chain(strike, by_volume, by_interest, flat))) <= _PLAIN:
+            lengths = set(map(len, priors))
+            if len(lengths) == 1 and max(lengths) <= PRIORS_MAX:
+                offsets = _even_offsets(len(priors), lengths.pop())
+                return Ladder(
+                    pa.array(strike, pa.float64()),
+                    pa.array(by_volume, pa.float64()),
+                    pa.array(by_interest, pa.float64()),
+                    pa.ListArray.from_arrays(offsets, pa.array(flat, pa.float64())),
+                )
+    except (TypeError, ValueError):
         pass  # the careful way says what is wrong and where
     return None
 
 
+@lru_cache(maxsize=256)
+def _even_offsets(rows: int, length: int) -> pa.Array:
+    return pa.array([place * length for place in range(rows + 1)], pa.int32())
+
+
 def _carefully(path: str, rows: list[object]) -> Ladder:
     parsed = [_row(f"{path}[{place}]", row) for place, row in enumerate(rows)]
-    strike, by_volume, by_interest, priors = (
-        list(column) for column in (zip(*parsed, strict=True) if parsed else ((),) * 4)
+    strike, by_volume, by_interest, priors = zip(*parsed, strict=True) if parsed else ((),) * 4
+    return Ladder(
+        pa.array(strike, pa.float64()),
+        pa.array(by_volume, pa.float64()),
+        pa.array(by_interest, pa.float64()),
+        pa.array(priors, _PRIORS),
     )
-    return Ladder(strike, by_volume, by_interest, priors)
 
 
 def _row(
@@ -149,40 +164,37 @@ def _window(path: str, minutes: int, pair: object) -> Window | None:
 
 
 def ladders_array(ladders: Sequence[Ladder | None]) -> pa.Array:
-    """Ladders as the column `strikes`, built column by column."""
+    """Ladders as the column `strikes`."""
     kind = GEX.schema.field("strikes").type
     known = [ladder for ladder in ladders if ladder is not None]
-    priors = list(chain.from_iterable(ladder.priors for ladder in known))
     columns = [
-        pa.array(list(chain.from_iterable(ladder.strike for ladder in known)), pa.float64()),
-        pa.array(list(chain.from_iterable(ladder.gex_vol for ladder in known)), pa.float64()),
-        pa.array(list(chain.from_iterable(ladder.gex_oi for ladder in known)), pa.float64()),
-        _lists(priors, pa.array(_flat(priors), pa.float64()), pa.list_(pa.float64())),
+        pa.concat_arrays([getattr(ladder, field.name) for ladder in known])
+        if known
+        else pa.array([], field.type)
+        for field in kind.value_type
     ]
     rows = pa.StructArray.from_arrays(columns, fields=list(kind.value_type))
-    return _lists([None if ladder is None else ladder.strike for ladder in ladders], rows, kind)
+    return _lists(
+        [None if ladder is None else len(ladder.strike) for ladder in ladders], rows, kind
+    )
 
 
 def windows_array(windows: Sequence[list[Window] | None]) -> pa.Array:
     """Windows as the column `change_windows`."""
     kind = GEX.schema.field("change_windows").type
-    flat = _flat(windows)
+    flat = [window for some in windows if some is not None for window in some]
     columns = [
         pa.array([window[place] for window in flat], field.type)
         for place, field in enumerate(kind.value_type)
     ]
     rows = pa.StructArray.from_arrays(columns, fields=list(kind.value_type))
-    return _lists(windows, rows, kind)
+    return _lists([None if some is None else len(some) for some in windows], rows, kind)
 
 
-def _flat(lists: Sequence[Sequence[Any] | None]) -> list[Any]:
-    return list(chain.from_iterable(part for part in lists if part is not None))
-
-
-def _lists(lists: Sequence[Sequence[Any] | None], values: pa.Array, kind: pa.DataType) -> pa.Array:
+def _lists(lengths: Sequence[int | None], values: pa.Array, kind: pa.DataType) -> pa.Array:
     offsets: list[int | None] = []
     end = 0
-    for part in lists:
-        offsets.append(None if part is None else end)  # a null offset is a null list
-        end += 0 if part is None else len(part)
+    for length in lengths:
+        offsets.append(None if length is None else end)  # a null offset is a null list
+        end += length or 0
     return pa.ListArray.from_arrays(pa.array([*offsets, end], pa.int32()), values, type=kind)

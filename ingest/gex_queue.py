@@ -117,9 +117,9 @@ class JobQueue:
             return self._get(number), "queued"
 
     def add_eod(self, series: Series, host: str) -> Job | None:
-        """Queue the pull of a day's end-of-day file; None where it waits or is done already."""
+        """Queue the pull of a day's end-of-day file, once; None where it was queued before."""
         with self._changing():
-            if self._find(EOD, series, "state IN ('queued', 'running', 'done', 'expired')"):
+            if self._find(EOD, series, "TRUE"):
                 return None
             return self._get(self._insert(EOD, series, host, None, "{}"))
 

@@ -39,7 +39,7 @@ class SpoolWriter:
     """Sorts batches of snapshots into hours."""
 
     def __init__(self, folder: Path) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_spool(folder)
         folder.mkdir(parents=True, mode=0o700)
         self._folder = folder
         self._files: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
@@ -71,6 +71,11 @@ class SpoolWriter:
             self._sinks.append(sink)
             self._files[hour] = pa.ipc.new_stream(sink, ROWS_SCHEMA)
         return self._files[hour]
+
+
+def remove_spool(folder: Path) -> None:
+    """Throw a spool away."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def check_name(name: str) -> str:

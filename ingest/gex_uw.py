@@ -133,9 +133,12 @@ def _contract(path: str, value: object) -> Row:
 def _trade_id(path: str, value: object) -> str:
     if value is None:
         return ""
-    if not isinstance(value, str | int) or len(str(value)) > TRADE_ID_CHARS_MAX:
+    text = str(value)
+    if isinstance(value, bool) or not isinstance(value, str | int) or not text.isprintable():
         raise Faulty(Fault(path, f"expected an id, found {shown(value)}"))
-    return str(value)
+    if len(text) > TRADE_ID_CHARS_MAX:
+        raise Faulty(Fault(path, f"expected at most {TRADE_ID_CHARS_MAX} characters"))
+    return text
 
 
 def _tags(path: str, value: object) -> str:

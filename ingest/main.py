@@ -24,6 +24,8 @@ from ingest.dxlink_feed import start_feed
 from ingest.gex_spool import check_name, spooled_hours
 from ingest.gex_tape import TABLES as GEX_TABLES
 from ingest.gex_tape import GexTape
+from ingest.gexbot_jobs import start_jobs
+from ingest.gexbot_poller import Place, start_poller
 from ingest.guard import check
 from ingest.sierra_feed import Doors, run_spot_checks, start_sierra
 from storage.copy_store import check_is_no_copy
@@ -72,6 +74,8 @@ class Ingest:
         self._start_thread("board", self._show_forever)
         doors = Doors(self.take, self.store, self.board, self._clock, self._stopping)
         self._start_thread("spot checks", lambda: run_spot_checks(self._settings, doors))
+        jobs = start_jobs(self._settings, self.board, self._clock, self._stopping)
+        self._threads.append(jobs)
         if self._demo is not None:
             self._start_thread("demo", lambda: self._trade_forever(self._demo))
             return  # a made-up market and a real one do not belong on one tape
@@ -85,6 +89,10 @@ class Ingest:
         )
         if feed is not None:
             self._threads.append(feed)
+        place = Place(self.gex.append_new, self.store.reject, self.board)
+        poller = start_poller(self._settings, place, self._clock, self._stopping)
+        if poller is not None:
+            self._threads.append(poller)
         self._threads += start_sierra(self._settings, doors)
 
     def stop(self) -> None:

@@ -117,6 +117,10 @@ class IntakeClient:
         reply = self.ask({"op": "append_rows", "table": table}, arrow_bytes(rows))
         return list(reply.get("is_new", ()))
 
+    def publish_gex(self, folder: str, symbol: str) -> int:
+        """Seal the snapshots that wait in a spool folder and are not stored yet; count them."""
+        return int(self.ask({"op": "publish_gex", "folder": folder, "symbol": symbol})["added"])
+
     def reject(self, rejected: list[Rejected]) -> None:
         """Keep refused rows."""
         rows = [

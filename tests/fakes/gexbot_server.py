@@ -14,6 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.lowlevel
 import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
@@ -197,12 +198,14 @@ def eod_zip(seconds, ticker="NQ_NDX", date="2026-11-20", categories=("gex_zero",
     return sink.getvalue()
 
 
-def endless(said_bytes=2 * 2**30):
-    """A file that claims to be two gigabytes and never ends."""
+def endless(said_bytes=2 * 2**30, real_bytes=24 * 2**20):
+    """A file that claims to be two gigabytes and goes on for longer than anybody should listen."""
+    piece = json.dumps(made.chain()).encode() + b","
 
     async def body():
         yield b"["
-        while True:
-            yield json.dumps(made.chain()).encode() + b","
+        for _ in range(real_bytes // len(piece)):
+            yield piece
+            await anyio.lowlevel.checkpoint()
 
     return StreamingResponse(body(), headers={"content-length": str(said_bytes)})

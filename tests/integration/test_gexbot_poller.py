@@ -68,7 +68,7 @@ class Desk:
 
 @pytest.fixture
 def gexbot():
-    with GexbotServer(made.OPEN_S + 3_600) as server:
+    with GexbotServer(made.OPEN_S + 3_590) as server:
         yield server
 
 
