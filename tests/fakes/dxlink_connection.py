@@ -1,10 +1,19 @@
 """One connection of a fake DXLink server: its side of the state machine, and its faults."""
 
+import asyncio
 import contextlib
 import json
 from dataclasses import dataclass, field
 
 from websockets.exceptions import ConnectionClosed
+
+
+async def pieces(text, step):
+    """A text in fragments, with a pause between any two."""
+    for start in range(0, len(text), step):
+        yield text[start : start + step]
+        await asyncio.sleep(0)
+
 
 CONTRACTS = {"AUTO", "TICKER", "STREAM", "HISTORY"}
 BEGIN, END, SNIP, REMOVE = 4, 8, 16, 2
@@ -35,7 +44,8 @@ class Client:
 
     async def send_text(self, text):
         with contextlib.suppress(ConnectionClosed):
-            await self.socket.send(text)
+            step = self.server.faults.fragment_chars
+            await self.socket.send(pieces(text, step) if step else text)
 
     async def violate(self, error, message, channel=0):
         self.server.violations.append(message)
@@ -95,6 +105,11 @@ class Client:
                 self.server.violations.append("a refused token was sent again")
             await self.send("AUTH_STATE", state="UNAUTHORIZED")
             return
+        if faults.blocked_auths > 0:
+            faults.blocked_auths -= 1
+            await self.send("ERROR", error="UNAUTHORIZED", message="Session not found: api")
+            await self.socket.close(1000)
+            return
         self.state = "authorized"
         await self.send("AUTH_STATE", state="AUTHORIZED", userId="u-1")
 
@@ -126,7 +141,7 @@ class Client:
 
     def layout(self, channel, event):
         faults = self.server.faults
-        if faults.field_order:
+        if faults.field_order and event == "TimeAndSale":
             return faults.field_order
         return [name for name in channel.fields[event] if name not in faults.dropped_fields]
 
@@ -175,7 +190,7 @@ class Client:
             values[-1]["eventFlags"] |= SNIP
         elif faults.history != "endless":
             values.append({**marker, "eventFlags": END | REMOVE})
-        await self.data(number, "TimeAndSale", values)
+        await self.data(number, "TimeAndSale", values, is_snapshot=True)
 
     async def minutes(self, number, symbol, from_ms):
         """The candles since a time, newest first."""
@@ -191,7 +206,7 @@ class Client:
             rows = [{"eventSymbol": symbol, **marker}]
         await self.data(number, "Candle", rows)
 
-    async def data(self, number, event, rows):
+    async def data(self, number, event, rows, *, is_snapshot=False):
         """Rows of one event type in the layout this channel was told."""
         channel, faults = self.channels[number], self.server.faults
         if event not in channel.told and channel.is_compact:
@@ -204,7 +219,10 @@ class Client:
                 part = part[::-1]
             if self.compact(channel):
                 names = self.layout(channel, event)
-                payload = [event, [row.get(name) for row in part for name in names]]
+                blocks = [[row] for row in part] if faults.mixes else [part]
+                payload = []
+                for rows_of in blocks:
+                    payload += [event, [row.get(name) for row in rows_of for name in names]]
             else:
                 payload = [{"eventType": event, **row} for row in part]
             if faults.frames_lost > 0 and event == "TimeAndSale":
@@ -213,6 +231,8 @@ class Client:
             self.server.sent[event] += len(part) * faults.repeats
             for _ in range(faults.repeats):
                 await self.send("FEED_DATA", number, data=payload)
+            if faults.interleaves and is_snapshot:
+                await self.server._trade(3, None)
 
     async def publish(self, event, rows):
         """Give live rows to every channel that asked for them."""

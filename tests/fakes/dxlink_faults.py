@@ -24,3 +24,7 @@ class Faults:
     shuffles: bool = False  # rows of a frame in reverse
     refuses_channels: int = 0  # this many CHANNEL_REQUESTs get a channel ERROR
     frames_lost: int = 0  # dropped on the way without a word
+    blocked_auths: int = 0  # this many AUTHs meet a session that is not closed yet
+    fragment_chars: int = 0  # frames go out in pieces of this size, slowly
+    mixes: bool = False  # every row in a block of its own
+    interleaves: bool = False  # live prints between the frames of history

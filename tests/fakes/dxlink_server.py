@@ -54,6 +54,10 @@ class DxlinkServer:
         """Let prints happen and tell everyone who listens."""
         return self.do(self._trade, count, symbols)
 
+    def deliver(self, events):
+        """Tell everyone who listens of prints that happened before."""
+        self.do(self._deliver, events)
+
     def revise(self, event, **how):
         return self.do(self._revise, event, how)
 
@@ -119,6 +123,10 @@ class DxlinkServer:
             await self._each(lambda client, last=last: client.publish("Trade", [last]))
             for rows in (minutes, ticks):
                 await self._each(lambda client, rows=rows: client.publish("Candle", rows))
+
+    async def _deliver(self, events):
+        rows = [event.values() for event in events]
+        await self._each(lambda client: client.publish("TimeAndSale", rows))
 
     async def _revise(self, event, how):
         revised = self.tape.revise(event, **how)

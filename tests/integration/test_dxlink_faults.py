@@ -1,35 +1,11 @@
 """Whatever the service does: what is stored is the truth, less what the ledger names."""
 
-import json
-
 import pytest
 
 from core.errors import DiskFull
-from ingest.dxlink_wire import HISTORY, STREAM
+from ingest.dxlink_wire import HISTORY, STREAM, TICKER
 from tests.fakes.deadline import until
 from tests.fakes.dxlink_place import MemoryPlace, running_feed
-from tests.fakes.dxlink_server import DxlinkServer
-from tests.fakes.manual_clock import ManualClock
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-def server():
-    with DxlinkServer(keepalive_s=0.2) as server:
-        yield server
-
-
-@pytest.fixture
-def feed(server, clock, tmp_path):
-    with running_feed(server, clock, tmp_path) as feed:
-        feed.wait_live()
-        server.trade(200)
-        feed.wait_whole()
-        yield feed
 
 
 def miss(server, count=200):
@@ -192,49 +168,21 @@ def test_history_that_never_ends_is_not_waited_for_forever(feed, server, clock, 
     assert "unrepairable" in feed.place.states()
 
 
-GARBAGE = [
-    '{"type":"FEED_DATA","channel":3,"data":["TimeAndSale",["SPY",',
-    '{"type":"FEED_DATA","channel":3,"data":["TimeAndSale",[NaN]]}',
-    '{"type":"FEED_DATA","channel":3,"data":[]}',
-    '{"type":"FEED_DATA","channel":3,"data":["TimeAndSale",["SPY",1]]}',
-    '{"type":"FEED_DATA","channel":9,"data":["TimeAndSale",["SPY",1]]}',
-    '{"type":"FEED_DATA","channel":3,"data":["Weather",["SPY",1]]}',
-    "[]",
-]
-
-
-@pytest.mark.parametrize("garbage", GARBAGE)
-def test_what_cannot_be_read_is_kept_and_the_prints_it_hid_are_fetched(feed, server, garbage):
-    server.faults.frames_lost = 1
-    server.trade(5)
-    server.faults.frames_lost = 0
-    server.send_text(garbage)
-    server.trade(50)
-    feed.wait_whole()
-    assert [reject.raw for reject in feed.place.rejects] == [garbage.encode()]
-    assert not feed.count("dxlink.disconnects")
-
-
-def test_strange_messages_and_binary_frames_do_not_end_the_feed(feed, server):
-    server.send("WEATHER", 0, sunny=True)
-    server.send_text(json.dumps({"type": "ERROR", "channel": 3, "error": "BAD_ACTION"}))
-    server.send_text(b"\x00\xff\x00")
-    server.trade(50)
-    feed.wait_whole()
-    assert not feed.count("dxlink.disconnects")
-
-
-def test_a_layout_that_changes_under_way_is_followed(feed, server):
-    fields = server.clients[0].channels[STREAM].fields["TimeAndSale"]
-    server.faults.field_order = fields[::-1]
-    server.reconfigure(STREAM, "TimeAndSale")
-    server.reconfigure(HISTORY, "TimeAndSale")
-    server.trade(50)
-    feed.wait_whole()
-    server.faults.field_order = [name for name in fields if name != "bidPrice"]
-    server.reconfigure(STREAM, "TimeAndSale")
-    server.trade(50)
-    server.faults.sends_full = True
+@pytest.mark.parametrize("channel", [TICKER, HISTORY])
+def test_a_channel_closed_beside_the_prints_is_opened_again_and_costs_none(feed, server, channel):
+    client = server.clients[0]
+    server.faults.history = "silent"  # something is asked for, and lost with the channel
+    server.send_text("[]")
+    until(lambda: len(server.snapshots) == 2)
+    del client.channels[channel]
+    server.faults.history = "whole"
+    server.send("CHANNEL_CLOSED", channel)
+    until(lambda: channel in client.channels and client.channels[channel].items)
+    if channel == TICKER:
+        feed.wait_live()
+        server.close()
+        until(lambda: feed.count("dxlink.disconnects"))
+        feed.wait_live()
     server.trade(50)
     feed.wait_whole()
 
@@ -304,3 +252,101 @@ def test_a_feed_started_again_fills_the_time_it_was_down(server, clock, tmp_path
         server.trade(50)
         feed.wait_whole()
     assert place.states().count("open") == 2  # nobody listens, and the ledger says so
+
+
+def test_everything_heard_before_a_disconnect_is_kept_though_history_has_nothing(feed, server):
+    server.faults.history = "empty"
+    server.trade(5_000)
+    server.close()
+    until(lambda: feed.count("dxlink.disconnects"))
+    feed.wait_told()
+    for about in feed.gate.instruments:
+        truth = sorted(server.tape.identities(about.streamer_symbol))
+        assert sorted(feed.place.identities(about.contract)) == truth
+
+
+def test_a_session_that_still_blocks_the_login_is_waited_out(feed, server):
+    server.faults.blocked_auths = 3
+    miss(server)
+    server.reset()
+    until(lambda: feed.count("dxlink.disconnects"))
+    feed.wait_live()
+    feed.wait_whole()
+    sent = [m["token"] for m in server.received if m["type"] == "AUTH"]
+    assert len(sent) == len(set(sent)) == 5
+
+
+def test_prints_that_go_on_after_the_token_expired_are_kept(feed, server):
+    server.send("AUTH_STATE", state="UNAUTHORIZED")
+    server.trade(100)
+    until(lambda: feed.count("dxlink.disconnects"))
+    feed.wait_live()
+    server.trade(100)
+    feed.wait_whole()
+    assert server.auth_count == 2
+
+
+def test_prints_seconds_late_are_stored_and_are_no_revisions(feed, server):
+    late = server.tape.trade(30)
+    server.tape.pass_time(4_000)
+    server.trade(50)
+    server.deliver(late)
+    feed.wait_whole()
+    assert feed.place.gaps() == []
+    assert set(feed.place.kinds("SPY")) == {"new"}
+
+
+def test_history_between_which_prints_go_on_is_merged_without_a_double(feed, server):
+    server.faults.interleaves = True
+    miss(server)
+    server.close()
+    until(lambda: feed.count("dxlink.disconnects"))
+    feed.wait_live()
+    until(lambda: server.snapshots)
+    server.trade(50)
+    feed.wait_whole()
+
+
+def test_fragments_over_a_slow_link_come_together(feed, server):
+    server.faults.fragment_chars = 50
+    server.trade(300)
+    feed.wait_whole()
+    assert not feed.count("dxlink.garbled")
+
+
+def test_blocks_of_one_type_in_one_frame_are_all_read(feed, server):
+    server.faults.mixes = True
+    server.trade(300)
+    feed.wait_whole()
+    assert feed.place.gaps() == []
+
+
+@pytest.mark.parametrize("step_s", [-3_600, 3_600, -86_400])
+def test_a_wall_clock_that_jumps_costs_no_print(feed, server, clock, step_s):
+    clock.set_wall_ns(clock.now_ns() + step_s * 1_000_000_000)
+    server.trade(100)
+    miss(server)
+    server.close()
+    until(lambda: feed.count("dxlink.disconnects"))
+    feed.wait_live()
+    server.trade(100)
+    feed.wait_whole()
+
+
+def test_faults_together_still_leave_the_truth(feed, server):
+    server.faults.repeats = 2
+    server.faults.shuffles = True
+    server.faults.mixes = True
+    server.faults.interleaves = True
+    server.faults.refused_upgrades = 2
+    server.faults.blocked_auths = 1
+    feed.gate.failures = 2
+    miss(server)
+    server.send_text("[]")
+    server.reset()
+    until(lambda: feed.count("dxlink.disconnects"))
+    feed.wait_live()
+    old = next(e for e in server.tape.events if e.symbol == "SPY" and e.is_valid)
+    server.revise(old, kind="CANCEL")
+    server.trade(100)
+    feed.wait_whole()

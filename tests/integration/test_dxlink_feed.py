@@ -16,6 +16,7 @@ from ingest.dxlink_tape import StoredTape
 from ingest.rolls import Instrument
 from storage.disk import OsDisk
 from storage.paths import Paths
+from storage.seal import Sealer
 from storage.store import Store, StoreOptions
 from storage.view import Views
 from tests.fakes.deadline import until
@@ -26,12 +27,14 @@ from tests.fakes.dxlink_tape import TruthTape
 from tests.fakes.manual_clock import ManualClock
 
 CLOCK = SystemClock()
+SPY_ALONE = ("SPY",)
 
 
 class Running:
     """A store with the feed on it, as the ingest process has them."""
 
-    def __init__(self, settings):
+    def __init__(self, settings, sealed_seqs=None):
+        self.lake_url = settings.lake_url
         self.paths = Paths(settings.data_dir)
         self.paths.run.mkdir(parents=True, exist_ok=True)
         options = StoreOptions(
@@ -56,6 +59,13 @@ class Running:
         columns = [rows[name].to_pylist() for name in ("source_seq", "price", "size", "valid")]
         return sorted(zip(*columns, strict=True))
 
+    def seal(self, symbol):
+        """Seal every trade of a symbol; give the last seq of the lake."""
+        slices = self.tape._views.hot.slices("trades", symbol)
+        batches = [part.batch for part in slices]
+        Sealer(self.lake_url, CLOCK).seal("trades", symbol, batches, slices[-1].last_seq)
+        return {"trades": slices[-1].last_seq}
+
     def __enter__(self):
         return self
 
@@ -68,12 +78,12 @@ class Running:
 
 @pytest.fixture
 def settings(tmp_path):
-    def load(rest):
+    def load(rest, symbols="MNQ,SPY,VIX"):
         given = {
             "TASTYTRADE_CLIENT_SECRET": "secret",
             "TASTYTRADE_REFRESH_TOKEN": "refresh",
             "TASTYTRADE_API_URL": rest.url,
-            "TASTYTRADE_SYMBOLS": "MNQ,SPY,VIX",
+            "TASTYTRADE_SYMBOLS": symbols,
             "DATA_DIR": str(tmp_path / "data"),
         }
         return load_settings(given, environ={}, env_file=tmp_path / "none")
@@ -104,6 +114,32 @@ def test_a_store_is_fed_and_after_a_restart_filled_up(settings):
             # VIX has last values alone, and its hole stays open.
             until(lambda: [gap.contract for gap in running.tape.open_gaps("trades")] == ["VIX"])
         assert not server.violations
+
+
+@pytest.mark.parametrize("kind", ["CANCEL", "CORRECTION"])
+def test_a_print_revised_hours_later_is_revised_in_the_lake(settings, kind):
+    start_ms = CLOCK.now_ns() // 1_000_000 - 2 * 3_600_000 - 600_000
+    tape = TruthTape(start_ms=start_ms, symbols=SPY_ALONE)
+    with DxlinkServer(tape) as server, RestServer(server.url) as rest:
+        rest.futures = []
+        truth = lambda: sorted(tape.identities("SPY"))  # noqa: E731
+        given = settings(rest, symbols="SPY")
+        with Running(given) as running:
+            until(lambda: server.live)
+            server.trade(200)
+            until(lambda: running.identities("SPY", "SPY") == truth())
+            sealed = running.seal("SPY")
+        tape.pass_time(2 * 3_600_000)
+        with Running(given, sealed) as running:
+            until(lambda: server.live)
+            server.trade(50)
+            old = next(event for event in tape.events if event.is_valid)
+            server.revise(old, kind=kind, price=None if kind == "CANCEL" else 77.25)
+            until(lambda: running.identities("SPY", "SPY") == truth())
+            view = running.tape._views.view()
+            stands = view.scan("trades", "SPY", standing_only=True).read_all()
+            prices = stands.filter(pc.equal(stands["source_seq"], old.index))["price"]
+            assert prices.to_pylist() == ([] if kind == "CANCEL" else [77.25])
 
 
 def test_without_credentials_the_feed_is_off(tmp_path):

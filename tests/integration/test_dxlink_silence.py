@@ -2,36 +2,11 @@
 
 from dataclasses import replace
 
-import pytest
-
 from ingest.dxlink_grade import GRADES
 from tests.fakes.deadline import until
 from tests.fakes.dxlink_place import FAST, lies, running_feed
-from tests.fakes.dxlink_server import DxlinkServer
-from tests.fakes.manual_clock import ManualClock
 
 SPY_ALONE = ("SPY",)
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-def server():
-    with DxlinkServer(keepalive_s=0.2) as server:
-        yield server
-
-
-@pytest.fixture
-def feed(server, clock, tmp_path):
-    with running_feed(server, clock, tmp_path) as feed:
-        feed.wait_live()
-        server.trade(200)
-        feed.wait_whole()
-        settle(feed, server)
-        yield feed
 
 
 def trade(feed, server, count=5, symbols=SPY_ALONE):
@@ -114,6 +89,19 @@ def test_whole_minutes_match_their_candles_and_are_written_down_as_spot_checks(f
     assert {check["outcome"] for check in feed.place.checks} == {"match"}
     assert all(check["rows"] == check["matched"] for check in feed.place.checks)
     assert feed.place.gaps() == []
+
+
+def test_a_server_that_drops_the_oldest_of_a_burst_is_found_out(feed, server, clock):
+    wait(feed, server, clock)
+    server.faults.frames_lost = 20
+    trade(feed, server, 3_000)
+    assert server.faults.frames_lost == 0
+    trade(feed, server)
+    wait(feed, server, clock)
+    wait_for(feed, server, clock, lambda: checks(feed, "day_volume", "mismatch"))
+    feed.wait_whole()
+    (gap,) = feed.place.gaps("SPY")
+    assert gap["rows"] == 20 * server.faults.rows_per_frame
 
 
 def test_what_history_does_not_have_either_stays_in_the_ledger(feed, server, clock):
