@@ -22,6 +22,7 @@ from flight_server.book_at import LOOK_BACK_US, book_question
 from flight_server.bounds import time_bounds
 from flight_server.gapbook import GAPS_SHOWN_MAX, GapBook, refuse_gaps
 from flight_server.keys import Agent
+from flight_server.put import Puts
 from flight_server.ticket_kinds import Bars, BookAt, Range, Span, Sql, State, Tail
 from storage.query import Question
 from storage.view import View, Views
@@ -43,6 +44,7 @@ class Sources:
     gex_tickers: frozenset[str]
     retention_days: int
     gaps: GapBook = field(default_factory=GapBook)
+    puts: Puts | None = None
 
 
 @dataclass(frozen=True, slots=True)

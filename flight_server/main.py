@@ -111,9 +111,11 @@ def build(
     from flight_server.answers import Sources
     from flight_server.auth import CallBook
     from flight_server.keys import KeyRing
+    from flight_server.put import Puts
     from flight_server.server import FlightServer, Place
     from flight_server.streams import Limits
     from storage.disk import OsDisk
+    from storage.intake import IntakeClient
     from storage.paths import Paths
     from storage.view import Views
 
@@ -126,6 +128,7 @@ def build(
         | frozenset(settings.words("SIERRA_SYMBOLS")),
         gex_tickers=frozenset(settings.words("GEXBOT_TICKERS")),
         retention_days=settings.number("RETENTION_DAYS"),
+        puts=Puts(lambda: IntakeClient(paths), clock),
     )
     host, port = settings.text("HOST"), settings.number("FLIGHT_PORT")
     book = CallBook(KeyRing(paths.keys, disk=OsDisk(), clock=clock), audit, clock=clock)

@@ -44,6 +44,7 @@ from flight_server.keys import Agent
 from flight_server.latest import SCHEMA as LATEST_SCHEMA
 from flight_server.latest import LatestAnswers, stream_of
 from flight_server.live import Follow, live_batches
+from flight_server.put import table_of
 from flight_server.streams import Drain, Limits, counted, is_over
 from flight_server.ticket_kinds import Bars, BookAt, Latest, Live, Range, Sql, State, Tail, Ticket
 from flight_server.tickets import parse_ticket
@@ -168,12 +169,13 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         reader: flight.MetadataRecordBatchReader,
         writer: flight.FlightMetadataWriter,
     ) -> None:
-        _, agent = self._enter(context)
+        call, agent = self._enter(context)
         check_scope(agent, "write")
-        raise Unavailable(
-            "this version does not take rows over Flight",
-            hint="use `tickflight import FILE`",
-        )
+        table = table_of(descriptor)
+        call.ticket = table.encode()
+        if self._sources.puts is None:
+            raise Unavailable("this server takes no rows", hint="put them where the writer runs")
+        self._sources.puts.take(call, table, reader, writer)
 
     @door
     def do_exchange(

@@ -108,9 +108,9 @@ class IntakeClient:
                 f"nothing is writing to {paths.root}", hint="start it with: tickflight up"
             ) from error
 
-    def append(self, batch: TickBatch) -> None:
-        """Store a batch of a fast table."""
-        self.ask({"op": "append"}, arrow_bytes(batch.to_arrow()))
+    def append(self, batch: TickBatch) -> int:
+        """Guard and store a batch of a fast table; give the rows stored."""
+        return int(self.ask({"op": "append"}, arrow_bytes(batch.to_arrow()))["rows"])
 
     def append_rows(self, table: str, rows: pa.RecordBatch) -> list[bool]:
         """Store rows of a slow table; say of each whether it was new, where rows have identity."""

@@ -130,7 +130,7 @@ def test_every_ticket_needs_its_scope_in_do_get_and_in_get_flight_info(house, ti
         assert scope in told["message"]
 
 
-def test_do_put_needs_write_and_then_says_that_it_is_not_taken(house):
+def test_do_put_needs_write_and_a_writer(house):
     def put(key):
         descriptor = flight.FlightDescriptor.for_path("trades")
         table = house.get("latest:MNQ")
