@@ -115,7 +115,7 @@ def compare(settings: Settings, doors: Doors) -> None:
 
 def run_spot_checks(settings: Settings, doors: Doors) -> None:
     """Take samples of the tape until told to stop; against the intraday files where there are."""
-    checks = own_checks(settings.lake_url)
+    checks = own_checks(Paths(settings.data_dir), settings.lake_url)
     data = settings.sierra_dir / "Data"
     if data.is_dir():
         place = open_place(settings, doors, SPOT_PART)

@@ -7,13 +7,15 @@ witness by which less than 99.9 % of the rows of the last day are equal raises t
 import random
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from core.board import Board
 from core.clock import NS_PER_US, Clock
 from core.log import Log
 from ingest.gapbook import Ledger
 from ingest.score import SCORE_MIN, WINDOW_US, read_tallies, spot_rows, total
-from storage.spot import Spot, Spotter
+from storage.paths import Paths
+from storage.spot import Spot, Spotter, check_hot
 from storage.view import Views
 
 log = Log("spot")
@@ -83,7 +85,8 @@ class SpotChecks:
         board.state(PART, "degraded" if bad else "ok", detail, limit_s=limit_s)
 
 
-def own_checks(lake_url: str) -> list[Check]:
+def own_checks(paths: Paths, lake_url: str) -> list[Check]:
     """The checks that need no second source."""
-    spotter = Spotter(lake_url, random.SystemRandom())
-    return [spotter.check_digest, spotter.check_rollup]
+    rng = random.SystemRandom()
+    spotter = Spotter(lake_url, rng)
+    return [partial(check_hot, paths, rng), spotter.check_digest, spotter.check_rollup]

@@ -3,8 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.ingest import make_trades
+from storage.disk import OsDisk
+from storage.layout import layout_of
+from storage.paths import Paths
 from storage.seal import Sealer
-from storage.spot import Spotter
+from storage.spot import Spotter, check_hot
+from storage.store import Store
 from tests.fakes.lake_rows import HOUR_14_US, Trade, batch, tape
 
 
@@ -62,3 +67,23 @@ def test_bars_that_lag_behind_their_trades_are_no_sample_until_made(
     assert spotter.check_rollup() is None
     sealer.recover()
     assert spotter.check_rollup().outcome == "match"
+
+
+def test_hot_rows_are_as_they_were_committed_and_a_changed_one_differs(tmp_path, manual_clock):
+    paths = Paths(tmp_path)
+    store = Store.open(paths, disk=OsDisk(), clock=manual_clock)
+    try:
+        assert check_hot(paths, random.Random(1)) is None
+        store.append(make_trades("MNQ", 500, HOUR_14_US))
+        store.commit()
+        spot = check_hot(paths, random.Random(1))
+        assert (spot.outcome, spot.rows, spot.symbol) == ("match", 500, "MNQ")
+        assert (spot.from_us, spot.to_us) == (HOUR_14_US, HOUR_14_US + 499)
+        layout = layout_of("trades")
+        price = next(column for column in layout.columns if column.name == "price")
+        with paths.segment("trades", 1).open("r+b") as file:
+            file.seek(layout.block_start(0) + price.offset + 80)
+            file.write(b"\xff")
+        assert check_hot(paths, random.Random(1)).outcome == "mismatch"
+    finally:
+        store.close()
