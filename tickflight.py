@@ -57,7 +57,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, str]:
     names = {"data_dir": "DATA_DIR", "host": "HOST", "follow": "REDIS_URL"}
     names |= {"flight_port": "FLIGHT_PORT", "web_port": "WEB_PORT"}
     given = {name: getattr(arguments, option, None) for option, name in names.items()}
-    return {name: str(value) for name, value in given.items() if value is not None}
+    return {name: str(value) for name, value in given.items() if value not in (None, "")}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -88,7 +88,11 @@ def _add_up(commands: Any) -> None:
         help="a part on this machine: only take in, or only answer (default all)",
     )
     up.add_argument(
-        "--follow", metavar="REDIS_URL", help="with --role serve: copy the hot hour from there"
+        "--follow",
+        nargs="?",
+        const="",
+        metavar="REDIS_URL",
+        help="with --role serve: copy the hot hour from there (default: the setting REDIS_URL)",
     )
     up.add_argument("--host", help="address to listen on (default 127.0.0.1)")
     up.add_argument("--flight-port", type=int, help="Arrow Flight port, 0 picks one (default 8815)")
@@ -219,7 +223,7 @@ def _common(parser: argparse.ArgumentParser, *, default: str | None) -> None:
 
 def run_up(settings: Settings, arguments: argparse.Namespace) -> int:
     """Start the processes, say ready, keep them running, stop them in order."""
-    part = Part(arguments.role, is_following=bool(arguments.follow), is_demo=arguments.demo)
+    part = Part(arguments.role, is_following=arguments.follow is not None, is_demo=arguments.demo)
     processes = processes_of(part, has_redis=bool(settings.text("REDIS_URL")))
     key = _demo_key(settings) if arguments.demo else ""
     stopping = threading.Event()

@@ -64,6 +64,8 @@ def run_follow(
     Raise SettingsError where the folder holds a tape of its own.
     """
     paths = Paths(settings.data_dir)
+    if not settings.text("REDIS_URL"):
+        raise SettingsError("--follow: no Redis to follow", hint="give its URL, or set REDIS_URL")
     check_is_copy(paths)
     bus = open_bus(settings.text("REDIS_URL"), "tickflight-follow")
     board = Board("follow", clock)

@@ -8,6 +8,7 @@ streams go on at the hour's start.
 
 import threading
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -31,6 +32,7 @@ TRIM_S: Final = 5.0
 ROUND_ROWS_MIN: Final = 256
 ROUND_ROWS_MAX: Final = 32_768
 LAGS_KEPT: Final = 2_000
+TAKEN_UP: Final = "it is taken up again and filled in from the tape"
 
 
 class Mirror:
@@ -54,6 +56,7 @@ class Mirror:
         self._lasts = LastTrades(views.hot)
         self._snapshots = NewestSnapshots(views.hot, 0)
         self._gatherer = Gatherer(views.hot, self._tops, self._snapshots)
+        self._fronts: dict[str, str] = {}
         self._rows_max = ROUND_ROWS_MAX
         self._behind_since_ns: int | None = None
         self._lags_ms: deque[float] = deque([0.0], maxlen=LAGS_KEPT)
@@ -68,11 +71,11 @@ class Mirror:
             try:
                 self._bus.open()
                 self._take_up()
-                patience.succeeded()
-                self._is_linked = True
-                while not stopping.is_set() and self._step():
-                    pass
-                stopping.wait(LOOK_S)
+                while not stopping.is_set():
+                    self._step()
+                    if not self._is_linked:
+                        patience.succeeded()
+                        self._is_linked = True
             except BusError as error:
                 self._is_linked = False
                 if isinstance(error, BusLost):
@@ -115,7 +118,8 @@ class Mirror:
         self._lasts = LastTrades(hot)
         self._snapshots = NewestSnapshots(hot, self._marks["gex"].last_seq)
         self._gatherer = Gatherer(hot, self._tops, self._snapshots)
-        self._trimmed_ns = self._stamped_ns = 0
+        self._stamped_ns = 0
+        self._trim(self._marks)
         log.info("mirror.took_up", place=self._bus.place, round=self._round)
 
     def _resumed(self, table: str, marks: Marks | None) -> Marks:
@@ -149,84 +153,76 @@ class Mirror:
 
     # -- following -----------------------------------------------------------------------------
 
-    def _step(self) -> bool:
-        """One look at the tape; False where Redis has to be taken up again."""
+    def _step(self) -> None:
+        """One look at the tape; raise BusLost where Redis has to be taken up again."""
         looked_ns = self._clock.monotonic_ns()
         if looked_ns - self._trimmed_ns > TRIM_S * NS_PER_S:
-            self._trimmed_ns = looked_ns
-            if not self._has_all_streams() or not self._trim():
-                return False
+            self._check_streams()
+            self._trim({t: m for t, m in self._marks.items() if self._floor(t, m) > m.first_seq})
         news = self._gatherer.gather(self._marks, self._rows_max)
         if news is None:
-            return False  # rows left memory before Redis took them
+            raise BusLost("rows left memory before Redis had taken them", hint=TAKEN_UP)
         if news.marks and self._behind_since_ns is None:
             # Durable since the last look, at the earliest.
             self._behind_since_ns = looked_ns - int(LOOK_S * NS_PER_S)
         is_stamp_due = looked_ns - self._stamped_ns > STAMP_S * NS_PER_S
-        if not self._send(news, is_due=is_stamp_due):
-            return False
+        if news.marks or is_stamp_due:
+            self._send(news)
         if not news.is_last:
-            return True
+            return
         if self._behind_since_ns is not None:
             lag_ns = self._clock.monotonic_ns() - self._behind_since_ns
             self._lags_ms.append(lag_ns / NS_PER_MS)
             self._behind_since_ns = None
         self._clock.sleep_s(LOOK_S)
-        return True
 
-    def _send(self, news: Round, *, is_due: bool) -> bool:
-        """Hand a round to Redis; False where somebody or something else changed what it has."""
+    def _send(self, news: Round) -> None:
+        """Hand a round to Redis, and at its end what is newest."""
         commands = news.adds
-        if news.is_last and (news.marks or is_due):
+        if news.is_last:
             trades = news.marks.get("trades") or self._marks["trades"]
             commands += self._lasts.look(trades.symbols, trades.last_seq)
             commands += self._snapshots.look()
-        if not (commands or news.marks or is_due):
-            return True
-        if not self._transact([*commands, *news.lives], news.marks):
-            return False
+        self._transact([*commands, *news.lives], news.marks)
         if news.is_last:
             self._lasts.told()
             self._snapshots.told()
         self._rows_max = min(self._rows_max * 2, ROUND_ROWS_MAX)
         self._board.count("rows", news.rows)
         self._board.count("live_rows_skipped", news.lives_skipped)
-        return True
 
-    def _transact(self, commands: list[list[bytes]], marks: dict[str, Marks]) -> bool:
+    def _transact(self, commands: list[list[bytes]], marks: Mapping[str, Marks]) -> None:
+        """Run commands and set marks at once, unless somebody else changed what Redis has."""
         counts = self._round + 1, self._clock.now_ns()
-        state = TapeState(self._tape_id, *counts, self._hot_fronts(), marks)
+        state = TapeState(self._tape_id, *counts, self._fronts, marks)
         told = [b"HSET", TAPE, *tape_fields(state)]
         if not self._bus.transact(self._round, [*commands, told]):
-            log.warning("mirror.overtaken", round=self._round)
-            return False
+            raise BusLost(f"Redis at {self._bus.place} is not as it was left", hint=TAKEN_UP)
         self._round += 1
         self._marks |= marks
         self._stamped_ns = self._clock.monotonic_ns()
-        return True
-
-    def _hot_fronts(self) -> dict[str, str]:
-        hot, symbols = self._views.hot, self._marks["trades"].symbols
-        return {symbol: front for symbol in symbols if (front := hot.front(symbol)) is not None}
 
     # -- trimming ------------------------------------------------------------------------------
 
-    def _has_all_streams(self) -> bool:
-        """Whether no stream was deleted or evicted behind our back."""
+    def _check_streams(self) -> None:
+        """Raise BusLost where a stream was deleted or evicted behind our back."""
         keys = [key for table, marks in self._marks.items() for key in marks.streams(table)]
-        return not keys or bool(self._bus.call(b"EXISTS", *keys) == len(keys))
+        if keys and self._bus.call(b"EXISTS", *keys) < len(keys):
+            raise BusLost(f"Redis at {self._bus.place} has lost a stream", hint=TAKEN_UP)
 
-    def _trim(self) -> bool:
-        """Let go of what is older than the hot hour and sealed; False as in `_send`."""
-        moved: dict[str, Marks] = {}
-        for table, marks in self._marks.items():
-            floor = min(self._floor(table, marks), marks.last_seq + 1)
-            if floor > marks.first_seq:
-                moved[table] = replace(marks, first_seq=floor)
+    def _trim(self, tables: Mapping[str, Marks]) -> None:
+        """Let go of what is older than the hot hour and sealed, and set the tables' marks."""
+        self._trimmed_ns = self._clock.monotonic_ns()
+        hot, symbols = self._views.hot, self._marks["trades"].symbols
+        self._fronts = {s: front for s in symbols if (front := hot.front(s)) is not None}
+        trimmed = {
+            table: replace(marks, first_seq=min(self._floor(table, marks), marks.last_seq + 1))
+            for table, marks in tables.items()
+        }
         # XTRIM comes first: Redis runs it even where it is out of memory, and then the rest too.
         commands = [
             [b"XTRIM", key, b"MINID", entry_id(marks.first_seq)]
-            for table, marks in moved.items()
+            for table, marks in trimmed.items()
             for key in marks.streams(table)
         ]
-        return not moved or self._transact(commands, moved)
+        self._transact(commands, trimmed)

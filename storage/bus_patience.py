@@ -5,12 +5,12 @@ import threading
 from typing import Final
 
 from core.board import Board
-from core.errors import BusRefused, PipelineError
+from core.errors import PipelineError
 from core.log import Log
 
 FIRST_S: Final = 0.1
 LOST_S_MAX: Final = 5.0
-REFUSED_S: Final = 15.0
+MUST_ACT_S: Final = 15.0
 
 
 class Patience:
@@ -25,15 +25,15 @@ class Patience:
 
     def failed(self, error: PipelineError, stopping: threading.Event) -> None:
         """Show the fault, log it where it is a new one, and wait."""
-        is_refused = isinstance(error, BusRefused)
+        must_act = not error.retry
         told = f"{error.message}; {error.hint}" if error.hint else error.message
-        self._board.state(self._part, "down" if is_refused else "degraded", told)
+        self._board.state(self._part, "down" if must_act else "degraded", told)
         self._board.count("failures")
         if told != self._said:
-            say = self._log.error if is_refused else self._log.warning
+            say = self._log.error if must_act else self._log.warning
             say("redis.failed", code=error.code, error=error.message, hint=error.hint)
             self._said = told
-        pause_s = REFUSED_S if is_refused else min(FIRST_S * 2**self._failures, LOST_S_MAX)
+        pause_s = MUST_ACT_S if must_act else min(FIRST_S * 2**self._failures, LOST_S_MAX)
         self._failures = min(self._failures + 1, 16)
         stopping.wait(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - not a secret
 

@@ -70,7 +70,7 @@ class SharedTape:
             thread.join()
 
     def part(self):
-        return self.board.snapshot()["parts"].get("redis", {})
+        return self.board.snapshot()["parts"].get("redis", {"state": "", "detail": ""})
 
     def wait_mirrored(self, client, table="trades", seconds=20.0):
         """Until Redis has all that is durable; then check it is there once."""
@@ -98,7 +98,7 @@ class Follower:
         return self.views.hot.watermarks(table).visible_seq
 
     def part(self):
-        return self.board.snapshot()["parts"].get("redis", {})
+        return self.board.snapshot()["parts"].get("redis", {"state": "", "detail": ""})
 
     def rows(self, table, symbol, **options):
         return plain_rows(self.views, table, symbol, **options)

@@ -5,6 +5,7 @@ import pytest
 from core.errors import SettingsError
 from storage.copy_store import check_is_copy, check_is_no_copy
 from storage.keeper import Keeper, KeeperOptions
+from storage.layout import BLOCKS_OFFSET
 from storage.paths import Paths
 from storage.seal import Sealer
 from tests.fakes.deadline import until
@@ -154,7 +155,7 @@ def test_rows_that_redis_lost_are_never_stepped_over(tape, client, tmp_path):
         tape.wait_mirrored(client)
     client.delete("tickflight:trades:NQ")
     with following(tmp_path / "copy", tape) as follower:
-        until(lambda: follower.part().get("state") == "degraded")
+        until(lambda: follower.part()["state"] == "degraded")
         assert "not on Redis" in follower.part()["detail"]
         assert follower.seq() == 0
         with tape.mirroring():
@@ -205,7 +206,7 @@ def test_a_copy_of_one_tape_is_never_continued_with_another(tape, client, tmp_pa
     with shared_tape(tmp_path / "other", tape.url, tape_id="another") as other:
         other.trade(9)
         with other.mirroring(), following(tmp_path / "copy", other) as follower:
-            until(lambda: follower.part().get("state") == "down")
+            until(lambda: follower.part()["state"] == "down")
             assert "another tape" in follower.part()["detail"]
             assert follower.seq() == 4
 
@@ -225,3 +226,18 @@ def test_numbers_set_aside_for_the_lake_are_set_aside_on_both(tape, client, tmp_
     assert sum(rows for *_, rows in told) == 3
     assert sum(last - first + 1 for first, last, _ in told) == 110
     assert (3, 102, 0) in told
+
+
+def test_a_damaged_copy_is_built_anew(tape, client, tmp_path):
+    tape.trade(500)
+    with tape.mirroring():
+        with following(tmp_path / "copy", tape) as follower:
+            assert_equal(tape, follower, "MNQ")
+        for segment in (tmp_path / "copy" / "hot" / "trades").glob("*.seg"):
+            with segment.open("r+b") as file:
+                file.seek(BLOCKS_OFFSET)
+                file.write(b"damage")
+        tape.trade(20)
+        with following(tmp_path / "copy", tape) as follower:
+            assert_equal(tape, follower, "MNQ")
+            assert follower.rows("trades", "MNQ").num_rows == 520

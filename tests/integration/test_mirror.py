@@ -191,6 +191,30 @@ def test_the_tape_of_another_folder_is_never_mixed_in(tmp_path, tape, server, cl
     with shared_tape(tmp_path / "other", server.url, tape_id="another") as other:
         other.trade(9)
         with other.mirroring():
-            until(lambda: other.part().get("state") == "down")
+            until(lambda: other.part()["state"] == "down")
         assert "another data folder" in other.part()["detail"]
     assert len(check_dense(client)) == 5
+
+
+def test_a_folder_set_back_to_an_older_state_is_refused_and_nothing_overwritten(
+    tmp_path, tape, server, client
+):
+    tape.trade(10)
+    with tape.mirroring():
+        tape.wait_mirrored(client)
+    with shared_tape(tmp_path / "older", server.url) as older:
+        older.trade(4)
+        older.store.commit()
+        with older.mirroring():
+            until(lambda: older.part()["state"] == "down")
+        assert "the tape ends at 4" in older.part()["detail"]
+    assert len(check_dense(client)) == 10
+
+
+def test_a_key_of_somebody_else_is_said_and_left_alone(tape, client):
+    client.set("tickflight:trades:MNQ", "mine")
+    tape.trade(3)
+    with tape.mirroring():
+        until(lambda: tape.part()["state"] == "down")
+    assert "WRONGTYPE" in tape.part()["detail"]
+    assert client.get("tickflight:trades:MNQ") == b"mine"

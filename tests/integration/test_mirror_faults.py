@@ -76,7 +76,7 @@ def test_a_hanging_redis_stops_nothing_and_doubles_nothing(tape, server):
         assert len(check_dense(client)) == 550
 
 
-def test_a_full_redis_is_said_and_goes_on_once_it_has_room(tape, server):
+def test_a_full_redis_is_said_once_and_goes_on_when_it_has_room(tape, server, caplog):
     with tape.mirroring(), server.client() as client:
         tape.trade(100)
         tape.wait_mirrored(client)
@@ -86,6 +86,8 @@ def test_a_full_redis_is_said_and_goes_on_once_it_has_room(tape, server):
         until(lambda: "out of memory" in tape.part()["detail"])
         assert tape.part()["state"] == "degraded"
         assert marks_of(client, "trades")["last_seq"] == 100
+        until(lambda: tape.board.snapshot()["counters"]["failures"] >= 3)
+        assert caplog.text.count("out of memory") == 1
         client.config_set("maxmemory", "0")
         tape.wait_mirrored(client)
         assert len(check_dense(client)) == 2_100
@@ -110,7 +112,7 @@ def test_a_wrong_password_is_said_once_and_without_the_password(tmp_path, caplog
         tape.trade(5)
         for wrong in (":hush-hush@", ""):
             with tape.mirroring(server.url.replace(":open%20sesame@", wrong)):
-                until(lambda: tape.part().get("state") == "down")
+                until(lambda: tape.part()["state"] == "down")
                 assert "REDIS_URL" in tape.part()["detail"]
             with tape.mirroring():
                 until(lambda: tape.part()["state"] == "ok")
