@@ -6,6 +6,7 @@ import pytest
 
 from tests.fakes.mcp_desk import START_US, McpDesk, filled, snapshot
 from webui.mcp_table import iso
+from webui.mcp_tools import TOOLS
 
 SPY_KINDS = [
     {**snapshot(START_US, 1.0), "symbol": "SPY", "ticker": "SPY", "category": category}
@@ -41,6 +42,15 @@ def test_describe_tells_what_there_is_in_short_and_one_table_in_full(desk):
     price = next(column for column in table["columns"] if column["name"] == "price")
     assert (price["meaning"], price["unit"]) == ("trade price", "points")
     assert desk.call("describe", table="nope")["code"] == "bad_ticket"
+
+
+def test_every_example_a_description_shows_is_answered(desk):
+    shown = {tool.name: tool.description.partition("Example: ")[2] for tool in TOOLS}
+    read = json.JSONDecoder().raw_decode
+    examples = {name: read(text)[0] for name, text in shown.items() if text}
+    assert set(examples) == {"latest", "bars", "ticks", "gex", "sql"}
+    for name, arguments in examples.items():
+        assert "rows" in desk.call(name, **arguments), name
 
 
 def test_latest_tells_the_last_trade_of_each_symbol(desk):
