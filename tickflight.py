@@ -169,9 +169,10 @@ def _add_care(commands: Any) -> None:
     bench.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     bench.add_argument("--quick", action="store_true", help="short runs, rough figures")
 
-    _command(
+    doctor = _command(
         commands, "doctor", run_doctor, "check settings, clock, disk and files", "tickflight doctor"
     )
+    doctor.add_argument("--live", action="store_true", help="ask the real feed what it gives")
     _command(
         commands,
         "compact",
@@ -360,7 +361,7 @@ def run_doctor(settings: Settings, arguments: argparse.Namespace) -> int:
     """Say what is wrong and what to do."""
     from ingest.doctor import doctor_command
 
-    return doctor_command(settings, SystemClock(), _say)
+    return doctor_command(settings, SystemClock(), _say, is_live=arguments.live)
 
 
 def run_status(settings: Settings, arguments: argparse.Namespace) -> int:

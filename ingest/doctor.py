@@ -8,6 +8,7 @@ from core.board import read_boards
 from core.clock import DAY_NS, Clock
 from core.errors import PipelineError
 from core.settings import Settings
+from ingest.doctor_live import live_command
 from ingest.doctor_sierra import look_sierra
 from ingest.finding import Finding
 from storage.bus_check import look_at_redis
@@ -20,8 +21,10 @@ YEAR_2025_NS = 20_089 * DAY_NS
 SLOW_FILE_SYSTEMS = ("9p", "drvfs", "fuse", "cifs", "nfs", "nfs4", "vboxsf")
 
 
-def doctor_command(settings: Settings, clock: Clock, say: Say) -> int:
-    """Print every finding; 1 where something is wrong."""
+def doctor_command(settings: Settings, clock: Clock, say: Say, *, is_live: bool = False) -> int:
+    """Print every finding, of the living feed alone where told so; 1 where something is wrong."""
+    if is_live:
+        return live_command(settings, clock, say)
     findings = [*look(settings, clock)]
     for finding in findings:
         say(f"{finding.state:<6} {finding.about:<14} {finding.told}")
