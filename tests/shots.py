@@ -1,7 +1,8 @@
 """`make shots`: every page at two sizes, as pictures to be looked at by a person.
 
 They show the demo market on top of some weeks of made-up history, written and sealed the way real
-rows are. Pictures go to build/shots; the overview is what README shows.
+rows are. Pictures go to build/shots; `python -m tests.shots --readme` also renews the one README
+shows.
 """
 
 import random
@@ -31,6 +32,8 @@ from webui.market import market_of
 
 DAYS = 26
 OUT = Path("build/shots")
+README_PICTURE = Path("docs/dashboard.png")
+README_SIZE = {"width": 1440, "height": 1020}
 NEAR_EVERY_S, FAR_EVERY_S = 4, 240
 NEAR_HOURS = 9
 SETTLE_MS = 25_000
@@ -45,6 +48,8 @@ def main() -> None:
         with running_server(Path(folder), "--demo") as server:
             ask_some(server)
             take(server)
+    if "--readme" in sys.argv[1:]:
+        shutil.copy(OUT / "readme.png", README_PICTURE)
     sys.stdout.write(f"pictures are in {OUT}\n")
 
 
@@ -164,6 +169,10 @@ def take(server: RunningServer) -> None:
                 name = path.strip("/").replace("/", "-") or "overview"
                 page.screenshot(path=OUT / f"{name}-{size}.png", full_page=True)
             page.close()
+        page = browser.new_page(base_url=server.web_url, viewport=README_SIZE)
+        page.goto("/")
+        page.wait_for_timeout(4_000)
+        page.screenshot(path=OUT / "readme.png")
 
 
 if __name__ == "__main__":

@@ -75,6 +75,10 @@ class Api:
         batch = self._tail(symbol, whole(request, "n", 500, 1, SAMPLE_ROWS_MAX))
         return JSONResponse({"symbol": symbol, "columns": SAMPLE_COLUMNS, "rows": _rows(batch)})
 
+    def newest(self, request: Request, rows: int) -> pa.Table:
+        """The newest valid trades of the symbol that is asked for."""
+        return self._tail(self._symbol(request), rows)
+
     def parquet(self, request: Request) -> Response:
         """The newest trades as a Parquet file."""
         symbol = self._symbol(request)

@@ -19,6 +19,7 @@ from webui.api import Api
 from webui.assets import Assets
 from webui.drill import Drill
 from webui.edge import Edge, on_http_error, on_pipeline_error
+from webui.explore import Explore
 from webui.keys_api import KeysApi
 from webui.login import Login
 from webui.pages import Pages
@@ -116,6 +117,15 @@ def answer_routes(gate: Gate, api: Api, keys: KeysApi, login: Login) -> list[Bas
         Route("/api/samples", gate.api(api.samples, "ui", "admin", "read")),
         Route("/ui/login", login.log_in, methods=["POST"]),
         Route("/ui/logout", login.log_out, methods=["POST"]),
+    ]
+
+
+def explore_routes(gate: Gate, explore: Explore) -> list[BaseRoute]:
+    """The explorer of the optional extra."""
+    return [
+        Route("/explore", gate.page(explore.page)),
+        Route("/explore/files/{name}", gate.api(explore.file)),
+        Route("/explore/rows", gate.api(explore.rows)),
     ]
 
 

@@ -23,9 +23,10 @@ BUNDLES = {
     "overview.js": ((*COMMON, "entry_overview.js"), SCRIPT),
     "drill.js": ((*COMMON, "heat.js", "market.js", "keys.js", "entry_drill.js"), SCRIPT),
     "login.js": (("login.js",), SCRIPT),
+    "explore.js": (("explore.js",), SCRIPT),
 }
 
-_IMPORT = re.compile(r"^import\b[^;]*;\n", re.MULTILINE)
+_IMPORT = re.compile(r"^import\b[^;]*\"\./[^;]*;\n", re.MULTILINE)  # of ours alone
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", re.MULTILINE)
 
 

@@ -11,9 +11,10 @@ from storage.disk import OsDisk
 from storage.paths import Paths
 from webui.access import Gate
 from webui.api import Api
-from webui.app import Health, answer_routes, page_routes, plain_routes
+from webui.app import Health, answer_routes, explore_routes, page_routes, plain_routes
 from webui.assets import load_assets
 from webui.drill import Drill
+from webui.explore import Explore
 from webui.hub import Hub
 from webui.journal import Journal
 from webui.keys_api import KeysApi
@@ -56,7 +57,9 @@ def open_house(settings: Settings, clock: Clock, *, is_demo: bool = False) -> Ho
     login = Login(gate, paths.links, Throttle(clock), journal, clock)
     keys = KeysApi(ring, sessions, hub, journal, clock)
     found = page_routes(gate, pages, drill)
-    found += answer_routes(gate, Api(hub), keys, login)
+    api = Api(hub)
+    found += answer_routes(gate, api, keys, login)
+    found += explore_routes(gate, Explore(pages, api, hub.gatherer))
     found += plain_routes(
         gate, Health(paths.run, tape, clock), metrics_answer(hub.gatherer), assets
     )
