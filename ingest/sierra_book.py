@@ -83,17 +83,20 @@ class LiveBook:
             return None
         return self._rows(self.book.ladders_until(ts_recv), ts_recv)
 
-    def judge(self, trades_us: NDArray[np.int64], ts_recv: int) -> pa.RecordBatch | None:
+    def judge(
+        self, trades_us: NDArray[np.int64], quiet_us: int, ts_recv: int
+    ) -> pa.RecordBatch | None:
         """Hold trades against the silences of the file: those that printed in one make it stale.
 
-        A silence that still lasts counts once the trades are further ahead than a flush explains.
+        A silence that still lasts counts once the trades are further ahead than a flush explains,
+        and the file has been quiet as long by our clock: one that is caught up with is not.
         """
         if self.book is None or len(trades_us) == 0:
             return None
         last_us = self.book.last_ts_us
         assert last_us is not None
         quiets = list(self._quiets)
-        if int(trades_us.max()) - last_us > FLUSH_US_MAX:
+        if min(int(trades_us.max()) - last_us, quiet_us) > FLUSH_US_MAX:
             quiets.append(_Quiet(last_us + SILENCE_US_MAX, NEVER))
         found = None
         for quiet in quiets:

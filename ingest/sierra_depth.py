@@ -57,6 +57,7 @@ class DepthFeed:
     _tail: FolderTail = field(init=False)
     _gaps: GapBook = field(init=False)
     _files: dict[str, _File] = field(default_factory=dict)
+    _twins: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._tail = FolderTail(self.folder, self._plan, self._begin, self._forget)
@@ -76,16 +77,26 @@ class DepthFeed:
         for file in self._current():
             trades_us = trades.get(file.naming.contract, _NO_TRADES)
             now_us = self.place.now_us()
-            self._write(file.book.judge(trades_us, now_us))
-            self._write(file.book.settle(now_us - file.grown_us, now_us))
+            quiet_us = now_us - file.grown_us
+            self._write(file.book.judge(trades_us, quiet_us, now_us))
+            self._write(file.book.settle(quiet_us, now_us))
             self._note(file)
         self._tell()
         return rows
 
     def _plan(self, name: str) -> Plan | None:
         named = depth.parse_name(name)
-        is_ours = named is not None and self.place.contract_of(*named) is not None
-        return depth_plan(name) if is_ours else None
+        about = None if named is None else self.place.contract_of(*named)
+        if named is None or about is None:
+            return None
+        # Another service's name for the same contract: its records' numbers would be taken twice.
+        of_day = (about.contract, named[1])
+        twins = {n for n, f in self._files.items() if (f.naming.contract, f.naming.day) == of_day}
+        if twins - {name}:
+            self._twins.add(name)
+            return None
+        self._twins.discard(name)
+        return depth_plan(name)
 
     def _begin(self, name: str) -> int:
         """How many records of a file are stored; its book is brought up to them."""
@@ -133,6 +144,8 @@ class DepthFeed:
             store.take(decoded.batch)
             store.reject(decoded.refused)
         self._write(file.book.take(decoded.batch, self.place.now_us()))
+        if grown.is_again:
+            list(file.book.changes())  # written down when it was new
         if decoded.batch.rows:
             file.newest_us = int(np.asarray(decoded.batch.columns["ts_event"])[-1])
         file.grown_us = self.place.now_us()
@@ -208,8 +221,9 @@ class DepthFeed:
         told = [f"{contract} {behind:.1f} s behind" for contract, behind in behind_s.items()]
         told += [f"book of {contract} unknown" for contract in unknown]
         told += [f"{name} refused" for name in self._tail.refused]
+        told += [f"{name} left alone: its contract has a file" for name in sorted(self._twins)]
         detail = ", ".join(told) or "no file of today"
-        if self._tail.refused:
+        if self._tail.refused or self._twins:
             board.state(PART, "degraded", detail)
         elif not self.place.is_market_open():
             board.state(PART, "closed", detail)

@@ -71,7 +71,7 @@ def open_place(settings: Settings, doors: Doors, part: str) -> SierraPlace:
     """What a feed works with."""
     views = Views(Paths(settings.data_dir), settings.lake_url)
     store = PatientStore(doors.take, doors.ledger, doors.board, part, doors.stopping)
-    roots = frozenset(settings.words("SIERRA_SYMBOLS"))
+    roots = frozenset(root.upper() for root in settings.words("SIERRA_SYMBOLS"))
     tape, numbers = SierraTape(views), StoredNumbers(views)
     return SierraPlace(store, tape, numbers, doors.board, doors.clock, roots)
 
@@ -79,8 +79,9 @@ def open_place(settings: Settings, doors: Doors, part: str) -> SierraPlace:
 def fed_roots(settings: Settings) -> frozenset[str]:
     """Roots whose trades another feed brings."""
     secrets = ("TASTYTRADE_CLIENT_SECRET", "TASTYTRADE_REFRESH_TOKEN")
-    is_fed = all(settings.text(name) for name in secrets)
-    return frozenset(settings.words("TASTYTRADE_SYMBOLS")) if is_fed else frozenset()
+    if not all(settings.text(name) for name in secrets):
+        return frozenset()
+    return frozenset(root.upper() for root in settings.words("TASTYTRADE_SYMBOLS"))
 
 
 def run(settings: Settings, doors: Doors) -> None:

@@ -126,6 +126,17 @@ def test_a_file_written_anew_adds_nothing_twice_and_its_book_begins_again(house)
     assert house.board.snapshot()["counters"]["sierra.depth.rewrites"] == 1
 
 
+def test_holes_in_a_file_written_anew_are_told_once(house):
+    levels = ({19_200: 5}, {19_201: 6})
+    records = [*snapshot(NOON_US, *levels), clear(NOON_US + 2 * SECOND_US)]
+    records += snapshot(NOON_US + 9 * SECOND_US, *levels)
+    path = depth_path(house.root)
+    for content in (records, records[:2], records):
+        path.write_bytes(depth(*content))
+        house.poll(10)
+    assert [row["state"] for row in house.rows("gaps")] == ["open", "unrepairable"]
+
+
 def test_a_cleared_book_is_a_gap_of_depth_until_the_next_snapshot(house):
     levels = ({19_200: 5}, {19_201: 6})
     records = [*snapshot(NOON_US, *levels), clear(NOON_US + 2 * SECOND_US)]
@@ -269,6 +280,34 @@ def test_a_file_that_cannot_be_read_is_shown_and_taken_once_it_can(house):
     depth_path(house.root).write_bytes(depth(*snapshot(NOON_US, {19_200: 5}, {19_201: 6})))
     house.poll(2)
     assert len(house.rows("depth")) == 3
+    assert house.part("sierra depth")["state"] == "ok"
+
+
+def test_a_contract_under_two_services_names_is_taken_once(house):
+    pair = make_pair(8, PairOptions(start_us=NOON_US, events=900))
+    folder = house.root / "Sierra" / "Data"
+    half, more = len(pair.scid) // 2, len(pair.scid) * 3 // 4
+    (folder / "ESH24-CME.scid").write_bytes(scid(*pair.scid[:more]))
+    (folder / SCID).write_bytes(scid(*pair.scid[half:]))
+    levels = ({19_200: 5}, {19_201: 6})
+    for name in (NAME, NAME.replace("_FUT_CME", "-CME")):
+        depth_path(house.root).with_name(name).write_bytes(depth(*snapshot(NOON_US, *levels)))
+    house.poll(300)
+    house.poll()
+    numbers = [row["source_seq"] for row in house.rows("trades")]
+    assert len(numbers) == len(set(numbers)) == len(pair.scid)
+    assert len(house.rows("depth")) == 3
+    part = house.part("sierra depth")
+    assert part["state"] == "degraded"
+    assert f"{NAME} left alone: its contract has a file" in part["detail"]
+
+
+def test_a_long_file_that_is_caught_up_with_is_not_taken_for_silent(house):
+    pair = make_pair(8, PairOptions(start_us=NOON_US, events=900))
+    scid_path(house.root).write_bytes(scid(*pair.scid))
+    depth_path(house.root).write_bytes(depth(*pair.depth[:200]))
+    house.poll(200)
+    assert house.rows("gaps") == []
     assert house.part("sierra depth")["state"] == "ok"
 
 
