@@ -7,9 +7,9 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,9 @@ RATE = 10_000
 COMMIT_MS = 20
 LAG_MS_MAX = 20.0
 WATCH_S = 12.0
-SETTLE_S = 3.0
+SETTLE_S = 5.0
+PROBE = "PROBE"
+PROBE_S = 0.005
 BURST_ROWS = 200_000
 BURST_STEPS = 20
 PHASES = 6
@@ -46,14 +48,17 @@ TICKET = flight.Ticket(b"latest:MNQ")
 def bench_redis(*, quick: bool) -> list[Figure]:
     """Figures at 10,000 trades a second with their quotes and depth; needs redis-server."""
     with private_redis() as url, running_house(RATE, {"REDIS_URL": url}) as house:
-        watch = Watch(url)
-        _until(lambda: _mirrored_seq(watch.bus) > RATE)
-        CLOCK.sleep_s(SETTLE_S)
-        seconds = WATCH_S / (3 if quick else 1)
-        figures = [*_lag_and_cost(house, watch, seconds)]
-        figures += _latest(house, watch, CALLS // (5 if quick else 1))
-        figures.append(_burst(house, watch))
-        watch.bus.close()
+        part = 5 if quick else 1
+        bus = Bus(url, "bench")
+        bus.open()
+        _until(lambda: _mirrored_seq(bus) > RATE)
+        CLOCK.sleep_s(SETTLE_S / part)
+        figures = [
+            *_lag_and_cost(house, bus, WATCH_S / part),
+            *_latest(house, CALLS // part),
+            _burst(house, bus),
+        ]
+        bus.close()
     return figures
 
 
@@ -79,43 +84,15 @@ def private_redis() -> Iterator[str]:
             process.wait()
 
 
-@dataclass
-class Watch:
-    """A reader of the trades streams: how old rows are when they reach it."""
-
-    url: str
-    ages_ms: list[float] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.bus = Bus(self.url, "bench")
-        self.bus.open()
-
-    def read_for(self, seconds: float) -> None:
-        """Follow the streams and note each row's age by our clock, receipt to reader."""
-        keys = [stream_key("trades", symbol) for symbol in SYMBOLS]
-        last = {key: entry_id(self.bus.top(key) or 0) for key in keys}
-        end_ns = CLOCK.monotonic_ns() + int(seconds * NS_PER_S)
-        while CLOCK.monotonic_ns() < end_ns:
-            streams = [*last, *last.values()]
-            found = self.bus.call(b"XREAD", b"BLOCK", b"200", b"STREAMS", *streams)
-            now_us = CLOCK.now_ns() // NS_PER_US
-            for key, entries in found or ():
-                last[key] = entries[-1][0]
-                for _, fields in entries:
-                    received = read_entry("trades", fields).batch.column("ts_recv")
-                    received_us = received.view(pa.int64()).to_numpy()
-                    self.ages_ms += ((now_us - received_us) / US_PER_MS).tolist()
-
-
-def _lag_and_cost(house: House, watch: Watch, seconds: float) -> list[Figure]:
+def _lag_and_cost(house: House, bus: Bus, seconds: float) -> list[Figure]:
     pids = {name: _board(house, name)["pid"] for name in ("mirror", "ingest")}
     before_s = {name: _processor_s(pid) for name, pid in pids.items()}
     started_ns = CLOCK.monotonic_ns()
-    watch.read_for(seconds)
+    ages_ms = _ages(house, bus, seconds)
     passed_s = (CLOCK.monotonic_ns() - started_ns) / NS_PER_S
     cost = {n: 100 * (_processor_s(pid) - before_s[n]) / passed_s for n, pid in pids.items()}
     own_ms = _board(house, "mirror")["gauges"]["lag_ms_p99"]
-    seen_ms = float(np.percentile(watch.ages_ms, 99))
+    seen_ms = float(np.percentile(ages_ms, 99))
     return [
         _least("Redis lag p99, durable to Redis", own_ms, "ms", LAG_MS_MAX),
         _least("Redis lag p99, receipt to reader", seen_ms, "ms", COMMIT_MS + LAG_MS_MAX),
@@ -132,11 +109,42 @@ def _lag_and_cost(house: House, watch: Watch, seconds: float) -> list[Figure]:
     ]
 
 
+def _ages(house: House, bus: Bus, seconds: float) -> list[float]:
+    """Hand the writer a trade now and then; how old each is when a reader of Redis has it."""
+    ended = threading.Event()
+    sender = threading.Thread(target=_probe, args=(house, ended))
+    key, last = stream_key("trades", PROBE), entry_id(bus.top(stream_key("trades", PROBE)) or 0)
+    ages_ms: list[float] = []
+    end_ns = CLOCK.monotonic_ns() + int(seconds * NS_PER_S)
+    sender.start()
+    try:
+        while CLOCK.monotonic_ns() < end_ns:
+            found = bus.call(b"XREAD", b"BLOCK", b"200", b"STREAMS", key, last)
+            now_us = CLOCK.now_ns() // NS_PER_US
+            for _, entries in found or ():
+                last = entries[-1][0]
+                for _, fields in entries:
+                    received = read_entry("trades", fields).batch.column("ts_recv")
+                    ages_us = now_us - received.view(pa.int64()).to_numpy()
+                    ages_ms += (ages_us / US_PER_MS).tolist()
+    finally:
+        ended.set()
+        sender.join()
+    return ages_ms
+
+
+def _probe(house: House, ended: threading.Event) -> None:
+    intake = IntakeClient(Paths(house.data_dir))
+    while not ended.wait(PROBE_S):
+        intake.append(make_trades(PROBE, 1, CLOCK.now_ns() // NS_PER_US))
+    intake.close()
+
+
 def _least(name: str, value: float, unit: str, goal: float) -> Figure:
     return Figure(name, value, unit, goal, more_is_better=False)
 
 
-def _latest(house: House, watch: Watch, calls: int) -> list[Figure]:
+def _latest(house: House, calls: int) -> list[Figure]:
     """`latest` in turn with the mirror running and stopped, in one house."""
     pid = _board(house, "mirror")["pid"]
     took: dict[bool, list[float]] = {True: [], False: []}
@@ -164,7 +172,7 @@ def _latest(house: House, watch: Watch, calls: int) -> list[Figure]:
     ]
 
 
-def _burst(house: House, watch: Watch) -> Figure:
+def _burst(house: House, bus: Bus) -> Figure:
     """200,000 trades within a second, on top of the market, and when Redis has all of them."""
     intake = IntakeClient(Paths(house.data_dir))
     step_rows = BURST_ROWS // BURST_STEPS
@@ -176,7 +184,7 @@ def _burst(house: House, watch: Watch) -> Figure:
         CLOCK.sleep_s(max(due_ns - CLOCK.monotonic_ns(), 0) / NS_PER_S)
     ended_ns = CLOCK.monotonic_ns()
     last_seq = int(_board(house, "ingest")["gauges"]["visible_seq.trades"])
-    _until(lambda: _mirrored_seq(watch.bus) >= last_seq)
+    _until(lambda: _mirrored_seq(bus) >= last_seq)
     intake.close()
     name = f"{BURST_ROWS:,} trades in {(ended_ns - begun_ns) / NS_PER_S:.1f} s: level after"
     return _least(name, (CLOCK.monotonic_ns() - ended_ns) / NS_PER_S, "s", 1.0)

@@ -183,7 +183,7 @@ class Copy:
         for run in runs:
             first_seq = run.append_to(self._store)
             assert first_seq == run.first_seq, (table, first_seq, run.first_seq)
-            self._board.count("rows", run.rows)
+        self._board.count("rows", up_to_seq - after_seq)
 
     def _pace(self, entries: Mapping[bytes, list[tuple[bytes, list[bytes]]]]) -> None:
         """Ask for more entries at a time while they are small."""
