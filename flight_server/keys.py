@@ -150,6 +150,12 @@ class KeyRing:
             )
         return agent
 
+    def is_active(self, key_id: str) -> bool:
+        """Whether a key still lets somebody in, without its text."""
+        self._reload_if_changed()
+        known = self._by_id.get(key_id)
+        return known is not None and known[0].state(self._clock.now_ns()) == "active"
+
     def create(self, request: KeyRequest) -> str:
         """Add a key and return its text, which is kept nowhere."""
         _check_request(request)

@@ -69,9 +69,13 @@ class Gate:
         return None
 
     def session(self, request: HTTPConnection) -> Session | None:
-        """The session of a request's cookie."""
+        """The session of a request's cookie; one opened with a key ends with that key."""
         secret = request.cookies.get(self.cookie_name(request.url.port or 0), "")
-        return self.sessions.find(secret) if secret else None
+        session = self.sessions.find(secret) if secret else None
+        if session is not None and session.key_id and not self.ring.is_active(session.key_id):
+            self.sessions.close(session.id)
+            return None
+        return session
 
     def page(self, handler: Handler) -> Endpoint:
         """A page: whoever is not known goes to the login."""

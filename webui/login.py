@@ -29,13 +29,13 @@ class Login:
         self.throttle.check()
         peer = request.client.host if request.client else ""
         try:
-            name, scopes = self._prove(parse_body(await read_body(request)))
+            name, scopes, key_id = self._prove(parse_body(await read_body(request)))
         except Unauthenticated as error:
             self.throttle.failed()
             self.journal.note("login", "degraded", f"login refused from {peer}: {error.message}")
             raise
         self.throttle.passed()
-        secret = self.gate.sessions.open(name, scopes, peer)
+        secret = self.gate.sessions.open(name, scopes, peer, key_id)
         self.journal.note("login", "ok", f"{name} logged in from {peer}")
         answer = JSONResponse({"name": name})
         answer.set_cookie(
@@ -59,11 +59,11 @@ class Login:
         answer.delete_cookie(self.gate.cookie_name(request.url.port or 0))
         return answer
 
-    def _prove(self, body: dict[str, object]) -> tuple[str, tuple[str, ...]]:
+    def _prove(self, body: dict[str, object]) -> tuple[str, tuple[str, ...], str]:
         link, key = body.get("link"), body.get("key")
         if isinstance(link, str):
             use_link(self.links, link, self.clock)
-            return "operator", ADMIN_SCOPES
+            return "operator", ADMIN_SCOPES, ""
         if isinstance(key, str):
             agent = self.gate.ring.agent(key.strip())
             visitor = Visitor(agent.name, agent.scopes)
@@ -71,5 +71,5 @@ class Login:
                 visitor.require(*SCOPES_IN)
             except PipelineError as error:
                 raise Unauthenticated(error.message, hint=error.hint) from error
-            return agent.name, tuple(sorted(agent.scopes))
+            return agent.name, tuple(sorted(agent.scopes)), agent.key_id
         raise BadTicket('expected {"link": ".."} or {"key": ".."}')

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from webui.assets import Assets
+from webui.checklist import checklist
 from webui.coverage import CELL, CELL_GAP, by_month, month_marks
 from webui.hub import Hub
 from webui.picture import Gatherer
@@ -86,7 +87,10 @@ class Pages:
         topics = ["status", "symbols", "queries", "events", "coverage"]
         topics += [f"{kind}:{symbol}" for kind in ("bar", "ladder", "gex") if symbol]
         boot = self._boot("overview", symbol, topics)
-        return self.render("overview.html", request, sheet, boot, symbol=symbol, **self.map())
+        needs = [] if symbol else checklist(now.settings)
+        return self.render(
+            "overview.html", request, sheet, boot, symbol=symbol, needs=needs, **self.map()
+        )
 
     def market(self, request: Request) -> Response:
         """One symbol in depth."""

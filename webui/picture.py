@@ -16,6 +16,7 @@ from core.clock import HOUR_NS, NS_PER_MS, NS_PER_S, NS_PER_US, Clock
 from core.errors import PipelineError, Unavailable
 from core.log import Log
 from core.schema import LOGGED_TABLES
+from core.session import Market, session_at
 from core.settings import Settings
 from storage.manifest import Snapshot
 from storage.paths import Paths
@@ -29,6 +30,7 @@ from webui.sheet import spark_path
 from webui.tape import StoreTape
 from webui.words import iso_utc
 
+MARKETS: tuple[Market, ...] = ("cme", "nyse")
 RATE_SPAN = 10  # seconds a rate is measured over
 SPARK_S = 60
 BEATS = 60
@@ -92,7 +94,8 @@ class Gatherer:
         """Take everything in anew; once a second."""
         self.now_ns = self.clock.now_ns()
         self.boards = read_boards(self.paths.run, self.now_ns)
-        self.services = services_of(self.boards)
+        is_closed = all(session_at(self.now_ns, m) == "closed" for m in MARKETS)
+        self.services = services_of(self.boards, is_closed=is_closed)
         self._note_changes()
         self._add_beats()
         try:

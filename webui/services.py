@@ -6,7 +6,7 @@ judges ages; this module only chooses words.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.board import BoardStatus, PartStatus, State, worst
 
@@ -20,6 +20,7 @@ WORDS: Mapping[str, str] = {
     "unknown": "unknown",
 }
 GRAVITY = ("down", "degraded", "late", "unknown", "ok", "closed", "off")
+FEEDS = frozenset({"dxlink", "gexbot", "webhooks", "sierra"})
 HIDDEN_PARTS = frozenset({"http"})
 NOT_RUNNING = "not running; start it with: tickflight up"
 NOT_CONFIGURED = "not configured"
@@ -85,8 +86,11 @@ class Service:
         return WORDS[self.state]
 
 
-def services_of(boards: Sequence[BoardStatus]) -> list[Service]:
-    """Every known service in its place, then what else is on the boards."""
+def services_of(boards: Sequence[BoardStatus], *, is_closed: bool = False) -> list[Service]:
+    """Every known service in its place, then what else is on the boards.
+
+    `is_closed` says that no market is open: then the silence of a feed is no fault.
+    """
     by_process = {board["process"]: board for board in boards}
     parts = {
         name: part
@@ -100,7 +104,10 @@ def services_of(boards: Sequence[BoardStatus]) -> list[Service]:
         own = {name: parts.pop(name) for name in list(parts) if kind_of(name) == kind.key}
         if demo is not None and not own and kind.key in DEMO_TITLES:
             own = {"demo market": demo}  # the made-up market has gamma and depth too
-        found.append(_service(kind, own, by_process))
+        service = _service(kind, own, by_process)
+        if is_closed and kind.key in FEEDS and service.state == "late":
+            service = replace(service, state="closed", detail="market closed")
+        found.append(service)
     for name, part in parts.items():
         kind = ServiceKind(name.replace(" ", "_"), name.capitalize(), (name,))
         found.append(_service(kind, {name: part}, by_process))

@@ -40,6 +40,7 @@ class Session:
     peer: str
     created_ns: int
     seen_ns: int
+    key_id: str = ""  # of the key it was opened with; it ends with that key
 
     def is_over(self, now_ns: int) -> bool:
         """Whether it lasted its time."""
@@ -84,11 +85,11 @@ class Sessions:
         self._lock = threading.Lock()
         self._by_hash: dict[str, Session] = self._read()
 
-    def open(self, name: str, scopes: Sequence[str], peer: str) -> str:
+    def open(self, name: str, scopes: Sequence[str], peer: str, key_id: str = "") -> str:
         """Let a browser in; give the secret for its cookie."""
         secret = secrets.token_urlsafe(32)
         digest, now_ns = _hash(secret), self._clock.now_ns()
-        session = Session(digest[:8], digest, name, tuple(scopes), peer, now_ns, now_ns)
+        session = Session(digest[:8], digest, name, tuple(scopes), peer, now_ns, now_ns, key_id)
         with self._lock:
             alive = {h: s for h, s in self._by_hash.items() if not s.is_over(now_ns)}
             while len(alive) >= SESSIONS_MAX:

@@ -11,7 +11,7 @@ from webui.hub import WATCHERS_MAX, Hub, Watcher
 
 CLOSE_LOGIN = 4401
 CLOSE_BUSY = 1013
-RECHECK_TICKS = 600
+RECHECK_TICKS = 20  # about two seconds
 log = Log("web")
 
 

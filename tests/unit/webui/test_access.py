@@ -5,6 +5,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from core.clock import NS_PER_S
 from core.settings import load_settings
+from flight_server.keys import KeyRing
+from storage.disk import OsDisk
 from tests.unit.webui.site import FROM_US, HOST, Site
 from webui.sessions import FREE_FAILURES, IDLE_NS, LIFE_NS, LINK_S, make_link
 
@@ -210,6 +212,15 @@ def test_a_revoked_key_opens_nothing_from_the_next_call_on(locked):
     assert locked.ask("/ui/status", headers=eye).status_code == 401
 
 
+def test_a_session_opened_with_a_key_ends_with_that_key(locked):
+    log_in(locked, {"key": locked.key("eye", "ui")})
+    assert locked.ask("/").status_code == 200
+    ring = KeyRing(locked.paths.keys, disk=OsDisk(), clock=locked.clock)
+    ring.revoke("eye")
+    assert locked.ask("/").status_code == 303
+    assert locked.house.sessions.alive() == []
+
+
 def test_a_new_key_is_told_once_and_stands_in_no_page(site):
     body = {"name": "bot", "scopes": ["read"], "symbols": ["mnq"], "rate": "50/s", "expires": "30d"}
     key = site.ask("/ui/keys", method="POST", json=body, headers=FROM_US).json()["key"]
@@ -258,6 +269,17 @@ def test_no_setting_that_is_secret_is_in_any_answer(tmp_path):
     for path in (*PAGES, *ANSWERS):
         assert planted not in site.ask(path).text
     site.close()
+
+
+def test_a_first_start_names_what_is_missing_and_shows_no_value(tmp_path):
+    site = Site(tmp_path, has_store=False)
+    given = {"DATA_DIR": str(tmp_path), "GEXBOT_API_KEY": "s3cr3t-planted-value"}
+    site.house.hub.gatherer.settings = load_settings(given, environ={}, env_file=tmp_path / "no")
+    site.look()
+    page = site.ask("/").text
+    assert "missing in .env: TASTYTRADE_CLIENT_SECRET, TASTYTRADE_REFRESH_TOKEN" in page
+    assert "missing in .env: GEXBOT_API_KEY" not in page
+    assert "s3cr3t" not in page
 
 
 def test_a_page_remembers_where_one_wanted_to_go_but_never_elsewhere(locked):

@@ -45,6 +45,16 @@ def test_the_gravest_of_several_parts_is_shown(boards):
     assert set(service.parts) == {"sierra scid", "sierra depth"}
 
 
+def test_a_feed_that_is_silent_in_a_closed_market_is_closed_and_not_late(boards):
+    boards["ingest"].state("tastytrade", "late", "90 s since last, limit 60 s")
+    boards["ingest"].state("sealer", "late", "9 s since last, limit 5 s")
+    snapshots = [board.snapshot() for board in boards.values()]
+    services = {s.key: s for s in services_of(snapshots, is_closed=True)}
+    assert services["dxlink"].state == "closed"
+    assert services["sealer"].state == "late"
+    assert found(boards)["dxlink"].state == "late"
+
+
 def test_a_part_that_is_off_does_not_hide_one_that_works(boards):
     boards["ingest"].state("tastytrade", "off", "no credentials")
     boards["ingest"].state("demo market", "ok", "1000 ticks/s")
