@@ -224,8 +224,12 @@ class Segment:
         return [
             number
             for number, (rows, crc) in enumerate(zip(commit.rows, commit.crcs, strict=True))
-            if self.block(number).crc(int(rows)) != int(crc)
+            if not self._has(number) or self.block(number).crc(int(rows)) != int(crc)
         ]
+
+    def _has(self, number: int) -> bool:
+        """Whether the file reaches to the end of a block: somebody may have cut it short."""
+        return self.layout.block_start(number + 1) <= len(self._mapping.buffer)
 
     def restore(self, symbols: NDArray[np.uint64], rows: NDArray[np.uint64]) -> None:
         """Set what is visible, after recovery has decided it; derive bitmaps anew."""

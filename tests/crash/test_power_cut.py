@@ -141,6 +141,17 @@ def test_damage_in_committed_rows_stops_the_start_and_names_the_good_length(
     assert "move it out of hot/trades/" in caught.value.hint
 
 
+def test_a_segment_cut_short_stops_the_start_and_is_named(tmp_path: Path) -> None:
+    disk = ForgetfulDisk()
+    table = open_table(tmp_path, disk)
+    table.recover()
+    table.append(trades("MNQ", 60))
+    table.close()
+    disk.truncate(Paths(tmp_path).segment("trades", 1), SMALL.block_start(0) + 100)
+    with pytest.raises(WalCorrupt, match=r"00000001\.seg.*good length: 0 of 60 rows"):
+        open_table(tmp_path, disk).recover()
+
+
 def test_a_segment_taken_away_is_told_as_a_hole(tmp_path: Path) -> None:
     disk = ForgetfulDisk()
     table = open_table(tmp_path, disk)

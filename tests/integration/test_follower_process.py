@@ -176,6 +176,15 @@ def pid_of(data_dir, process):
     return json.loads(Paths(data_dir).status(process).read_bytes())["pid"]
 
 
+def test_taking_in_and_answering_can_be_two_houses_on_one_folder(tmp_path):
+    with running_server(tmp_path, "--role", "ingest", "--demo") as writer:
+        assert writer.flight_url == ""
+        with running_server(tmp_path, "--role", "serve") as answerer:
+            client = Client(answerer.flight_url, writer.key)
+            until(lambda: client.ask("latest:*").num_rows == len(SYMBOLS), 60)
+            client.close()
+
+
 def test_a_lost_first_server_is_said_and_its_rows_are_still_served(servers):
     (house, _), (_, second) = servers
     house.process.kill()
