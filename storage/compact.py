@@ -16,9 +16,19 @@ import pyarrow as pa
 from core.clock import DAY_US, HOUR_US, Clock
 from core.errors import PartitionCorrupt, SealFailed
 from core.log import Log
+from core.schema import TABLES
 from storage.delta import sync, writer_lock
 from storage.manifest import Manifest, Partition
-from storage.partition import DAY, Draft, Step, no_step, read_proven, whole, write_partition
+from storage.partition import (
+    DAY,
+    Draft,
+    Step,
+    no_step,
+    read_proven,
+    text_columns,
+    whole,
+    write_partition,
+)
 from storage.seal import PARTITION_NAME, time_order
 
 log = Log("lake")
@@ -142,12 +152,13 @@ def _merged(parts: Sequence[Partition], *, has_seq: bool, twins: list[int]) -> I
         if not has_seq:
             yield rows.sort_by("ts_event")
             continue
-        rows = rows.combine_chunks()
+        rows = rows.unify_dictionaries().combine_chunks()
         seq = whole(rows, "seq")
         order = time_order(whole(rows, "ts_event") * 1_000 + whole(rows, "ts_ns"), seq)
         if order is not None:
             rows, seq = rows.take(pa.array(order)), seq[order]
-        if len(np.unique(seq)) < len(seq):
+        is_rising = bool((np.diff(seq) > 0).all())
+        if not is_rising and len(np.unique(seq)) < len(seq):
             _, first = np.unique(seq, return_index=True)
             twins[0] += len(seq) - len(first)
             rows = rows.take(pa.array(np.sort(first)))
@@ -158,7 +169,8 @@ class _Run:
     """One sorted file being read, row group by row group."""
 
     def __init__(self, partition: Partition) -> None:
-        self._groups = read_proven(partition.path)
+        words = text_columns(TABLES[partition.table])
+        self._groups = read_proven(partition.path, words=words)
         first = next(self._groups)
         self._waiting = pa.Table.from_batches([first])
 

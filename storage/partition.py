@@ -82,6 +82,11 @@ def whole(rows: pa.RecordBatch | pa.Table, name: str) -> NDArray[np.int64]:
     return values
 
 
+def text_columns(table: Table) -> list[str]:
+    """Text columns of a sealed file."""
+    return [name for name in table.text_columns if name != "symbol" or not table.by_symbol]
+
+
 def group_rows(table: Table) -> int:
     """Rows in one row group of a table."""
     is_nested = any(pa.types.is_nested(column.type) for column in table.columns)
@@ -177,8 +182,7 @@ def _write(
 
 def _prove(path: Path, digest: Digest, bounds: _Bounds) -> None:
     found_digest, found = Digest(digest.group_rows), _Bounds(bounds.table)
-    words = [name for name in bounds.table.text_columns if name != "symbol"]
-    with pq.ParquetFile(path, read_dictionary=words) as source:
+    with pq.ParquetFile(path, read_dictionary=text_columns(bounds.table)) as source:
         for number in range(source.num_row_groups):
             rows = source.read_row_group(number, use_threads=False).combine_chunks()
             for batch in rows.to_batches():
@@ -193,13 +197,18 @@ def _prove(path: Path, digest: Digest, bounds: _Bounds) -> None:
 
 
 def read_proven(
-    path: Path | str, *, columns: Sequence[str] | None = None, only: Sequence[int] | None = None
+    path: Path | str,
+    *,
+    columns: Sequence[str] | None = None,
+    only: Sequence[int] | None = None,
+    words: Sequence[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """Row groups of a file in order, each as one batch that matches the file's digest.
 
-    `columns` and `only` leave out columns and row groups. Raises PartitionCorrupt.
+    `columns` and `only` leave out columns and row groups; text columns among `words` come as
+    dictionary codes. Raises PartitionCorrupt.
     """
-    with _opened(path) as source:
+    with _opened(path, words) as source:
         digest = parse_digest(source.metadata.metadata, source.metadata.num_rows)
         for number in range(source.num_row_groups) if only is None else only:
             rows = source.read_row_group(number, columns=columns, use_threads=False)
@@ -209,9 +218,9 @@ def read_proven(
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[pq.ParquetFile]:
+def _opened(path: Path | str, words: Sequence[str] = ()) -> Iterator[pq.ParquetFile]:
     try:
-        with pq.ParquetFile(path) as source:
+        with pq.ParquetFile(path, read_dictionary=list(words)) as source:
             yield source
     except (OSError, pa.ArrowException) as error:
         raise PartitionCorrupt(f"{path} cannot be decoded: {error}") from error
