@@ -5,7 +5,18 @@ from typing import Final, assert_never
 
 from core.errors import Forbidden
 from flight_server.keys import Agent
-from flight_server.ticket_kinds import Bars, BookAt, Latest, Live, Range, Sql, State, Tail, Ticket
+from flight_server.ticket_kinds import (
+    Bars,
+    BookAt,
+    Catalog,
+    Latest,
+    Live,
+    Range,
+    Sql,
+    State,
+    Tail,
+    Ticket,
+)
 
 # GEXBot's futures ladders are in the points of both contracts of their root.
 GEX_TICKERS: Final = {"NQ": "NQ_NDX", "MNQ": "NQ_NDX", "ES": "ES_SPX", "MES": "ES_SPX"}
@@ -28,7 +39,7 @@ def check_access(agent: Agent, ask: Ticket) -> None:
         case Range(_, symbol) | State(_, symbol) | Bars(symbol) | BookAt(symbol) | Tail(symbol):
             check_scope(agent, "read")
             check_symbols(agent, [symbol])
-        case Sql():
+        case Sql() | Catalog():
             # Its symbols go with the question and are enforced where the tables are read.
             check_scope(agent, "sql")
         case _ as never:

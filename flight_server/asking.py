@@ -5,6 +5,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from core.errors import Unavailable
 from storage.query import Question
 
 
@@ -18,3 +19,10 @@ class Queries(Protocol):
 
     def describe(self, question: Question) -> pa.Schema:
         """The columns an answer would have."""
+
+
+def describe_with(queries: Queries | None) -> Callable[[Question], pa.Schema]:
+    """How to learn an answer's columns; raise Unavailable where no SQL is answered."""
+    if queries is None:
+        raise Unavailable("SQL is not answered by this server", hint="use ticks: or tail: instead")
+    return queries.describe

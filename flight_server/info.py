@@ -1,7 +1,7 @@
 """`get_flight_info` and `list_flights`: what an answer would be, and how to fetch its parts."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import assert_never
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from core.clock import HOUR_US, NS_PER_US
-from core.errors import BadTicket, Unavailable
+from core.errors import BadTicket
 from core.schema import TABLES
 from flight_server.answers import (
     Sources,
@@ -19,14 +19,17 @@ from flight_server.answers import (
     require_known,
     sql_question,
 )
+from flight_server.asking import describe_with
 from flight_server.bars import bars_question
 from flight_server.book_at import book_question
 from flight_server.bounds import time_bounds
+from flight_server.catalog import catalog_schema
 from flight_server.keys import Agent
 from flight_server.latest import SCHEMA as LATEST_SCHEMA
 from flight_server.ticket_kinds import (
     Bars,
     BookAt,
+    Catalog,
     Latest,
     Live,
     Range,
@@ -84,12 +87,14 @@ def schema_of(sources: Sources, agent: Agent, ask: Ticket) -> pa.Schema:  # noqa
         case Bars():
             _require_known(sources, [ask.symbol])
             question, _ = bars_question(ask, sources.clock.now_ns())
-            return _describe(sources)(question)
+            return describe_with(sources.queries)(question)
         case BookAt():
             _require_known(sources, [ask.symbol])
-            return _describe(sources)(book_question(ask))
+            return describe_with(sources.queries)(book_question(ask))
         case Sql():
-            return _describe(sources)(sql_question(agent, ask))
+            return describe_with(sources.queries)(sql_question(agent, ask))
+        case Catalog():
+            return catalog_schema(ask)
         case Live():
             _require_known(sources, ask.symbols)
             return TABLES[ask.table].schema
@@ -121,12 +126,6 @@ def _stored(view: View, table: str, agent: Agent) -> tuple[int, int]:
         names = [name for name in names if name in agent.symbols]
     found = [view.estimate(table, name) for name in names]
     return sum(rows for rows, _ in found), sum(size for _, size in found)
-
-
-def _describe(sources: Sources) -> Callable[..., pa.Schema]:
-    if sources.queries is None:
-        raise Unavailable("SQL is not answered by this server", hint="use ticks: or tail: instead")
-    return sources.queries.describe
 
 
 def _range_info(

@@ -18,7 +18,7 @@ from pyarrow import flight
 
 from core.errors import BadTicket, Forbidden, TooMuch, Unavailable
 from core.schema import TABLES
-from flight_server import describe
+from flight_server import describe, flight_sql, prepared
 from flight_server.access import check_access, check_scope
 from flight_server.answers import (
     Answer,
@@ -46,7 +46,18 @@ from flight_server.latest import LatestAnswers, stream_of
 from flight_server.live import Follow, live_batches
 from flight_server.put import table_of
 from flight_server.streams import Drain, Limits, counted, is_over
-from flight_server.ticket_kinds import Bars, BookAt, Latest, Live, Range, Sql, State, Tail, Ticket
+from flight_server.ticket_kinds import (
+    Bars,
+    BookAt,
+    Catalog,
+    Latest,
+    Live,
+    Range,
+    Sql,
+    State,
+    Tail,
+    Ticket,
+)
 from flight_server.tickets import parse_ticket
 
 _NO_LATEST: Final = pa.RecordBatch.from_pylist([], schema=LATEST_SCHEMA)
@@ -99,11 +110,11 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
     def do_get(
         self, context: flight.ServerCallContext, ticket: flight.Ticket
     ) -> flight.FlightDataStream:
-        call, agent = self._enter(context)
+        call, _ = self._enter(context)
         raw = call.ticket = ticket.ticket
         if raw.startswith(b"latest:") and len(raw) <= _CACHED_TICKET_BYTES_MAX:
             return stream_of(self._latest(call, _latest_ask(raw)))
-        ask = self._parse(agent, raw)
+        ask = self._parse(call, raw)
         if isinstance(ask, Latest):
             return stream_of(self._latest(call, ask))
         call.watch(context)
@@ -120,7 +131,7 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
     ) -> flight.FlightInfo:
         call, agent = self._enter(context)
         call.ticket = ticket_in(descriptor)
-        ask = self._parse(agent, call.ticket)
+        ask = self._parse(call, call.ticket)
         return flight_info(self._sources, agent, ask, descriptor)
 
     @door
@@ -129,7 +140,7 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
     ) -> flight.SchemaResult:
         call, agent = self._enter(context)
         call.ticket = ticket_in(descriptor)
-        ask = self._parse(agent, call.ticket)
+        ask = self._parse(call, call.ticket)
         return flight.SchemaResult(schema_of(self._sources, agent, ask))
 
     @door
@@ -144,7 +155,7 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
     @door
     def list_actions(self, context: flight.ServerCallContext) -> list[tuple[str, str]]:
         self._enter(context)
-        return list(describe.ACTIONS.items())
+        return list({**describe.ACTIONS, **flight_sql.ACTIONS}.items())
 
     @door
     def do_action(
@@ -153,6 +164,9 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         call, agent = self._enter(context)
         body = action.body.to_pybytes() if action.body is not None else b""
         call.ticket = action.type.encode() + (b" " + body if body else b"")
+        if action.type in flight_sql.ACTIONS:
+            call.ticket = flight_sql.shown_action(action.type, body)
+            return iter(prepared.act(self._sources, agent, action.type, body))
         act = self._actions().get(action.type)
         if act is None:
             raise BadTicket(
@@ -170,6 +184,11 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         writer: flight.FlightMetadataWriter,
     ) -> None:
         call, agent = self._enter(context)
+        command = bytes(descriptor.command or b"")
+        if flight_sql.is_command(command):
+            bound = prepared.bind(agent, command, reader, writer, self._sources.clock.now_ns())
+            call.ticket = flight_sql.handle_of(bound)
+            return
         check_scope(agent, "write")
         table = table_of(descriptor)
         call.ticket = table.encode()
@@ -186,9 +205,9 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         writer: flight.MetadataRecordBatchWriter,
     ) -> None:
         """Answer one `latest:` ticket again and again: each message from the client asks once."""
-        call, agent = self._enter(context)
+        call, _ = self._enter(context)
         call.ticket = ticket_in(descriptor)
-        ask = self._parse(agent, call.ticket)
+        ask = self._parse(call, call.ticket)
         if not isinstance(ask, Latest):
             raise BadTicket("do_exchange answers latest: only", hint="use do_get")
         if not self._exchange_slots.acquire(blocking=False):
@@ -208,10 +227,13 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         self._drain.check()
         return call, call.agent
 
-    def _parse(self, agent: Agent, raw: bytes) -> Ticket:
-        """Read a ticket its asker may ask."""
+    def _parse(self, call: Call, raw: bytes) -> Ticket:
+        """Read a ticket its asker may ask; a packed one is written down as what it says."""
         ask = parse_ticket(raw, now_ns=self._sources.clock.now_ns())
-        check_access(agent, ask)
+        if isinstance(ask, Sql | Catalog) and flight_sql.is_command(raw):
+            call.ticket = flight_sql.shown(ask)
+        assert call.agent is not None, "the middleware let nobody in"
+        check_access(call.agent, ask)
         return ask
 
     def _latest(self, call: Call, ask: Latest) -> pa.Table:
@@ -230,7 +252,9 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         call.bytes += sent_bytes
         return table
 
-    def _answer(self, call: Call, ask: Range | Tail | State | Bars | BookAt | Sql) -> Answer:
+    def _answer(  # noqa: PLR0911  one for each kind of ticket
+        self, call: Call, ask: Range | Tail | State | Bars | BookAt | Sql | Catalog
+    ) -> Answer:
         sources, agent = self._sources, call.agent
         assert agent is not None, "the middleware let nobody in"
         match ask:
@@ -246,6 +270,8 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
                 return answer_book_at(sources, ask, call.is_gone)
             case Sql():
                 return answer_sql(sources, agent, ask, call.is_gone)
+            case Catalog():
+                return prepared.answer_catalog(sources, agent, ask)
             case _ as never:
                 assert_never(never)
 

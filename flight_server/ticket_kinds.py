@@ -106,4 +106,17 @@ class Sql:
     known_at_ns: int | None = None
 
 
-Ticket = Latest | Tail | Range | Bars | State | BookAt | Live | Sql
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """What Flight SQL's drivers ask about catalogs, tables and the server; patterns are LIKE's."""
+
+    kind: str
+    catalog: str | None = None
+    schema_pattern: str | None = None
+    table_pattern: str | None = None
+    table_types: tuple[str, ...] | None = None
+    has_schemas: bool = False
+    numbers: tuple[int, ...] = ()
+
+
+Ticket = Latest | Tail | Range | Bars | State | BookAt | Live | Sql | Catalog

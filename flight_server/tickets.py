@@ -12,6 +12,7 @@ from typing import Final
 
 from core.errors import BadSql, BadTicket
 from core.schema import BOOK_LEVELS
+from flight_server.flight_sql import is_command, parse_command
 from flight_server.ticket_kinds import (
     Bars,
     BookAt,
@@ -66,11 +67,8 @@ def parse_ticket(raw: bytes, *, now_ns: int) -> Ticket:
             f"the ticket has {len(raw)} bytes, at most {TICKET_BYTES_MAX} are read",
             hint="shorten the statement; pass long lists as a join on a range, or in several calls",
         )
-    if raw.startswith(b"\n") and b"type.googleapis.com/" in raw[:64]:
-        raise BadTicket(
-            "Flight SQL commands are not answered by this version",
-            hint="send the statement itself as the ticket, as UTF-8 text",
-        )
+    if is_command(raw):
+        return parse_command(raw, lambda handle: parse_handle(handle, now_ns=now_ns))
     try:
         text = raw.decode("utf-8").strip()
     except UnicodeDecodeError as error:
@@ -81,6 +79,11 @@ def parse_ticket(raw: bytes, *, now_ns: int) -> Ticket:
     if text.startswith("{"):
         return _parse_json(text, now_ns)
     return _parse_text(text, now_ns)
+
+
+def parse_handle(handle: bytes, *, now_ns: int) -> Ticket:
+    """Read the JSON ticket that a prepared statement's handle is."""
+    return _parse_json(handle.decode("utf-8", "replace"), now_ns)
 
 
 def format_range(kind: str, symbol: str, span: Span) -> bytes:
@@ -209,7 +212,10 @@ def _parse_json(text: str, now_ns: int) -> Ticket:
             f"expected a JSON object, found something that does not parse: {str(error)[:80]}",
             hint='for example {"sql": "select 1", "params": []}',
         ) from None
-    assert isinstance(found, dict), "text that begins with { parses to an object"
+    if not isinstance(found, dict):
+        raise BadTicket(
+            f"expected a JSON object, found {_kind(found)}", hint='for example {"sql": "select 1"}'
+        )
     keys = [key for key in ("sql", "sql_query", "ticket") if key in found]
     if len(keys) != 1:
         raise BadTicket(

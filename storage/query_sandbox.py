@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import duckdb
 
 from core.errors import BadSql, Forbidden
-from storage.query_text import first_line, shown
+from storage.query_text import CATALOG, SCHEMA, first_line, shown
 
 SQL_BYTES_MAX = 256 * 1024
 DEPTH_MAX = 250
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
-MAIN_PREFIX = re.compile(rb'"?main"?\s*\.\s*', re.IGNORECASE)
+MAIN_PREFIX = re.compile(rb'(?:"?tickflight"?\s*\.\s*)?"?main"?\s*\.\s*', re.IGNORECASE)
 
 TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "bars"})
 NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
@@ -321,7 +321,8 @@ class _Walk:
         schema = str(node.get("schema_name") or "")
         if node.get("at_clause") is not None:
             raise BadSql("AT is not served", hint='use the "known_at" of a JSON ticket')
-        if node.get("catalog_name") or schema.lower() not in ("", "main"):
+        catalog = str(node.get("catalog_name") or "").lower()
+        if catalog not in ("", CATALOG) or schema.lower() not in ("", SCHEMA):
             raise Forbidden(
                 f"table {shown(name)} is named with a schema", hint="use its plain name"
             )

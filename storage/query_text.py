@@ -14,6 +14,8 @@ PATH = re.compile(r"(?<![\w/])(?:file:|s3:)?/{1,3}(?:[^\s'\",:;()/]+/)+[^\s'\",:
 INTERNAL = re.compile(r"(?:memory\.)?\btape_\w+(?:\.\w+)?")
 MESSAGE_CHARS_MAX = 500
 SAFE_SYMBOL = re.compile(r"[A-Za-z0-9_./^$:-]{1,64}\Z")
+# The names tools show and put before a table's.
+CATALOG, SCHEMA = "tickflight", "main"
 # What `ticks` calls the first columns of trades.
 TICKS_NAMES = {"symbol": "symbol", "timestamp": "ts_event", "price": "price", "volume": "size"}
 

@@ -80,6 +80,7 @@ REFUSED = [
     ("FROM information_schema.tables", Forbidden, "schema"),
     ("FROM pg_catalog.pg_class", Forbidden, "schema"),
     ("FROM memory.main.trades", Forbidden, "schema"),
+    ("FROM tickflight.other.trades", Forbidden, "schema"),
     ("FROM tape_00ff.hot_trades_0", Forbidden, "schema"),
     ("FROM main.duckdb_settings", BadSql, "no table"),
     ("FROM trades AT (VERSION => 1)", BadSql, "AT"),
@@ -144,6 +145,8 @@ def test_main_is_dropped_because_tools_write_it():
         'SELECT "main"."trades".price, \'é\' FROM "main" . "trades", main.gex'
     )
     assert 'FROM "trades", gex' in statement.sql
+    named = SANDBOX.check('SELECT price FROM "tickflight"."main"."trades", tickflight.main.gex')
+    assert 'FROM "trades", gex' in named.sql
 
 
 def test_values_take_the_place_of_parameters():
