@@ -174,6 +174,9 @@ class Keeper:
         self._instruments = {i.streamer_symbol: i for i in mark.instruments}
         self._continuity.live(mark.connection, mark.instruments)
         self._captures.live(mark.instruments)
+        wanted = {instrument.contract for instrument in mark.instruments}
+        for book in (self._book, self._quote_book):
+            book.leave(wanted, "no longer listened to")
         for about in mark.instruments:
             if self._quote_book.open_gap(about.contract) is None:
                 now_us = self._clock.now_ns() // NS_PER_US

@@ -4,7 +4,7 @@ A gap's life is told by rows with one gap_id; the last of them counts. A gap is 
 only after the rows that fill it are durable.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -89,6 +89,12 @@ class GapBook:
         self._open.pop(gap.contract, None)
         log.info("gap.closed", contract=gap.contract, state=state, rows=rows, reason=reason)
         return closed
+
+    def leave(self, wanted: Collection[str], reason: str) -> None:
+        """Close what is open of contracts nobody looks after any more, as it stands now."""
+        now_us = self._clock.now_ns() // NS_PER_US
+        for gap in [gap for gap in self._open.values() if gap.contract not in wanted]:
+            self.close(gap, "unrepairable", to_us=now_us, rows=0, reason=reason)
 
     def _write(self, gap: Gap) -> None:
         now_us = self._clock.now_ns() // NS_PER_US

@@ -20,7 +20,7 @@ from storage.seal import Sealer
 from storage.store import Store, StoreOptions
 from storage.view import Views
 from tests.fakes.deadline import until
-from tests.fakes.dxlink_place import FAST, SPY, FakeGate, lies, running_feed
+from tests.fakes.dxlink_place import FAST, SPY, FakeGate, MemoryPlace, lies, running_feed
 from tests.fakes.dxlink_rest import RestServer, future
 from tests.fakes.dxlink_server import DxlinkServer
 from tests.fakes.dxlink_tape import TruthTape
@@ -216,3 +216,19 @@ def test_latest_keeps_to_the_front_contract_of_the_roll_map(settings):
             until(lambda: len(running.identities("MNQ", "MNQH27")) == 50)
             latest = running.tape._views.view().latest("MNQ")
             assert latest["contract"].to_pylist() == ["MNQZ26"]
+
+
+def test_a_contract_that_rolled_away_leaves_no_gap_open(tmp_path):
+    place, old = MemoryPlace(), Instrument("VIX", "OLD", "OLD", "nyse", has_prints=False)
+    with DxlinkServer(keepalive_s=0.2) as server:
+        gate = FakeGate(server, (old, SPY))
+        with running_feed(server, ManualClock(), tmp_path, place, gate=gate) as feed:
+            feed.wait_live()
+            until(lambda: place.gaps("OLD"))
+        assert place.gaps("OLD")[0]["state"] == "open"
+        gate = FakeGate(server, (SPY,))
+        with running_feed(server, ManualClock(), tmp_path, place, gate=gate) as feed:
+            feed.wait_live()
+            until(lambda: place.gaps("OLD")[0]["state"] == "unrepairable")
+            server.trade(20, SPY_ALONE)
+            feed.wait_told()
