@@ -5,7 +5,6 @@ few words that keep a connection going and judges no data. Before a token is too
 connection is made beside the first; where that fails the first is kept.
 """
 
-import asyncio
 import random
 import ssl
 from collections.abc import Callable, Sequence
@@ -18,7 +17,6 @@ import anyio.from_thread
 import orjson
 from anyio.abc import TaskGroup
 from anyio.lowlevel import EventLoopToken, current_token
-from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from core.board import Board
@@ -29,12 +27,11 @@ from ingest import dxlink_wire as wire
 from ingest.dxlink_decode import Frame
 from ingest.dxlink_intake import Intake, Mark
 from ingest.dxlink_session import Session
+from ingest.dxlink_socket import Socket
 from ingest.dxlink_wire import Message
 from ingest.rolls import Instrument
 
 log = Log("dxlink")
-FRAME_BYTES_MAX = 64 << 20
-OUTBOX_MAX = 10_000
 PART = "tastytrade"
 
 
@@ -87,17 +84,19 @@ class Link:
     number: int
     session: Session
     scope: anyio.CancelScope
-    outbox: asyncio.Queue[Message]
+    socket: Socket | None = None
     is_live: bool = False
     is_over: bool = False
     heard_ns: int = 0
     changed: anyio.Event = field(default_factory=anyio.Event)
 
     def say(self, message: Message) -> None:
-        """Put a message among those to be sent; a link that sends none is given up."""
+        """Send a message; a link that takes none is given up."""
+        assert self.socket is not None
         try:
-            self.outbox.put_nowait(message)
-        except asyncio.QueueFull:
+            self.socket.say(orjson.dumps(message))
+        except FeedLost as error:
+            log.warning("message.unsent", connection=self.number, reason=error.message)
             self.scope.cancel()
 
     def notice(self) -> None:
@@ -145,7 +144,8 @@ class Client:
         """Say something on a connection, if it is still there."""
 
         def hand_over() -> None:
-            if link := self._links.get(connection):
+            link = self._links.get(connection)
+            if link is not None and link.socket is not None:
                 for message in messages:
                     link.say(message)
 
@@ -219,7 +219,6 @@ class Client:
                 self._clock.now_ns() // MINUTE_NS * (MINUTE_NS // NS_PER_MS),
             ),
             anyio.CancelScope(),
-            asyncio.Queue(OUTBOX_MAX),
         )
         house.start_soon(self._serve, link, access.url)
         with anyio.move_on_after(self._timing.opening_s):
@@ -249,36 +248,23 @@ class Client:
             log.warning("connection.lost", connection=link.number, reason=reason)
 
     async def _converse(self, link: Link, url: str) -> None:
-        async with (
-            connect(
-                url,
-                compression=None,
-                ping_interval=None,  # DXLink has keepalives of its own
-                max_size=FRAME_BYTES_MAX,
-                max_queue=1_024,
-                close_timeout=1,
-            ) as socket,
-            anyio.create_task_group() as tasks,
-        ):
+        link.socket = await Socket.open(url, lambda payload: self._hear(link, payload))
+        try:
             link.heard_ns = self._clock.monotonic_ns()
             for message in link.session.start():
-                await socket.send(orjson.dumps(message).decode())
-            tasks.start_soon(self._write, link, socket)
-            tasks.start_soon(self._keep_alive, link)
-            try:
-                await self._read(link, socket)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await socket.close()
+                link.say(message)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._keep_alive, link)
+                await link.socket.over()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await link.socket.close()
 
-    async def _read(self, link: Link, socket: ClientConnection) -> None:
-        while True:
-            payload = await socket.recv(decode=False)
-            assert isinstance(payload, bytes)
-            link.heard_ns = self._clock.monotonic_ns()
-            self._intake.offer(Frame(self._clock.now_ns(), payload, link.number))
-            if b'"FEED_DATA"' not in payload[:128]:
-                self._control(link, payload)
+    def _hear(self, link: Link, payload: bytes) -> None:
+        link.heard_ns = self._clock.monotonic_ns()
+        self._intake.offer(Frame(self._clock.now_ns(), payload, link.number))
+        if b'"FEED_DATA"' not in payload[:128]:
+            self._control(link, payload)
 
     def _control(self, link: Link, payload: bytes) -> None:
         try:
@@ -297,10 +283,6 @@ class Client:
             self._board.state(PART, "ok", f"connection {link.number}")
             log.info("connection.opened", connection=link.number, symbols=len(instruments))
             link.notice()
-
-    async def _write(self, link: Link, socket: ClientConnection) -> None:
-        while True:
-            await socket.send(orjson.dumps(await link.outbox.get()).decode())
 
     async def _keep_alive(self, link: Link) -> None:
         """Say that we live, and end a connection on which nothing has been heard for too long."""

@@ -142,6 +142,9 @@ class Decoder:
             return self._full(channel, data, frame)
         if len(data) % 2:
             return [Garbled(channel, "data is not pairs of type and values", frame)]
+        if len(data) == 2:  # nearly always
+            reason = self._compact(channel, data[0], data[1], frame)
+            return [Garbled(channel, reason, frame)] if reason else []
         out: list[Decoded] = []
         for event, values in zip(data[::2], data[1::2], strict=True):
             reason = self._compact(channel, event, values, frame)

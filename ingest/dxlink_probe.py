@@ -14,9 +14,9 @@ from websockets.exceptions import WebSocketException
 from core.clock import NS_PER_S, Clock
 from core.errors import FeedLost
 from ingest import dxlink_wire as wire
-from ingest.dxlink_client import FRAME_BYTES_MAX
 from ingest.dxlink_columns import read_candles, read_day_volumes, read_prints
 from ingest.dxlink_decode import SYMBOL_FIELD, Decoder, Frame, Garbled, Rows
+from ingest.dxlink_socket import MESSAGE_BYTES_MAX
 from ingest.dxlink_wire import HISTORY, MINUTES, REMOVE, STREAM, Event, Item, Message
 from ingest.dxlink_witness import Court
 
@@ -149,7 +149,7 @@ async def probing(
             url,
             compression="deflate" if offers_deflate else None,
             ping_interval=None,
-            max_size=FRAME_BYTES_MAX,
+            max_size=MESSAGE_BYTES_MAX,
             close_timeout=1,
         )
     except (OSError, WebSocketException) as error:

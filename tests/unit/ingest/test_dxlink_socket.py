@@ -1,0 +1,115 @@
+"""The websocket hands on whole messages, answers pings, and always says how it ended."""
+
+import anyio
+import pytest
+from websockets.asyncio.server import serve
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from core.errors import FeedLost
+from ingest.dxlink_socket import MESSAGE_BYTES_MAX, Socket
+
+
+async def talking(handle, talk, message_bytes_max=MESSAGE_BYTES_MAX, **options):
+    """Let a client talk to a server; give what it heard."""
+    heard = []
+    async with serve(handle, "127.0.0.1", 0, compression=None, **options) as server:
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        socket = await Socket.open(url, heard.append, message_bytes_max=message_bytes_max)
+        try:
+            await talk(socket, heard)
+        finally:
+            await socket.close()
+    return heard
+
+
+async def end(socket, heard):
+    """Listen until the other side hangs up."""
+    with pytest.raises(ConnectionClosed):
+        with anyio.fail_after(10):
+            await socket.over()
+
+
+def test_messages_come_whole_however_they_were_sent():
+    async def handle(server):
+        await server.send("short")
+        await server.send(["in ", "two ", "parts"])
+        await server.send(b"\x00" * 300_000)
+        assert await (await server.ping())
+
+    heard = anyio.run(talking, handle, end)
+    assert heard == [b"short", b"in two parts", bytes(300_000)]
+
+
+def test_what_is_said_arrives_as_text():
+    got = []
+
+    async def handle(server):
+        got.append(await server.recv())
+
+    async def talk(socket, heard):
+        socket.say(b'{"type":"SETUP"}')
+        await end(socket, heard)
+        with pytest.raises(FeedLost, match="is over"):
+            socket.say(b"too late")
+
+    anyio.run(talking, handle, talk)
+    assert got == ['{"type":"SETUP"}']
+
+
+def test_a_refused_upgrade_is_raised():
+    async def handle(server):
+        raise AssertionError("nobody gets this far")
+
+    def refuse(server, request):
+        return server.respond(502, "bad gateway")
+
+    with pytest.raises(InvalidStatus):
+        anyio.run(lambda: talking(handle, end, process_request=refuse))
+
+
+def test_what_the_hearer_raises_ends_the_connection_and_nothing_is_heard_after():
+    async def handle(server):
+        for _ in range(3):
+            await server.send("x")
+        await server.wait_closed()
+
+    async def refuse():
+        heard = []
+
+        def hear(message):
+            heard.append(message)
+            raise FeedLost("no room")
+
+        async with serve(handle, "127.0.0.1", 0, compression=None) as server:
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            socket = await Socket.open(url, hear)
+            with pytest.raises(FeedLost, match="no room"):
+                await socket.over()
+            await socket.close()
+        return heard
+
+    assert anyio.run(refuse) == [b"x"]
+
+
+def test_a_message_beyond_all_bounds_ends_the_connection():
+    async def handle(server):
+        await server.send("y" * 2_000)
+        await server.wait_closed()
+
+    assert anyio.run(lambda: talking(handle, end, message_bytes_max=1_000)) == []
+
+
+def test_a_server_that_reads_nothing_is_not_waited_for_forever():
+    async def handle(server):
+        server.transport.pause_reading()
+        await server.wait_closed()
+
+    async def talk(socket, heard):
+        def say_without_end():
+            while True:
+                socket.say(b"z" * 100_000)
+
+        with pytest.raises(FeedLost, match="could not be sent"):
+            say_without_end()
+
+    anyio.run(talking, handle, talk)
