@@ -92,12 +92,16 @@ def services_of(boards: Sequence[BoardStatus], *, is_closed: bool = False) -> li
     `is_closed` says that no market is open: then the silence of a feed is no fault.
     """
     by_process = {board["process"]: board for board in boards}
-    parts = {
-        name: part
-        for board in boards
-        for name, part in board["parts"].items()
-        if name not in HIDDEN_PARTS
-    }
+    parts: dict[str, PartStatus] = {}
+    for board in boards:
+        for name, part in board["parts"].items():
+            known = parts.get(name)
+            # Two processes may have a part of one name; then the graver counts.
+            is_graver = known is None or GRAVITY.index(part["state"]) < GRAVITY.index(
+                known["state"]
+            )
+            if is_graver and name not in HIDDEN_PARTS:
+                parts[name] = part
     found = []
     demo = parts.get("demo market")
     for kind in KINDS:

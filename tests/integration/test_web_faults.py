@@ -77,24 +77,26 @@ def test_a_link_lets_in_once_and_a_tick_is_painted_within_a_second(browser, star
 def test_a_silent_source_turns_late_at_its_limit_while_the_stream_lives(browser, start_server):
     server = start_server("--demo")
     board = Board("fake", SystemClock())
-    board.state("spot check", "ok", "comparing", limit_s=3)
     path = Paths(server.data_dir).status("fake")
-    stopping = threading.Event()
+    stopping, is_silent = threading.Event(), threading.Event()
 
-    def publish():
+    def live():
         while not stopping.wait(0.2):
+            if not is_silent.is_set():
+                board.state("fake feed", "ok", "talking", limit_s=2)
             board.publish(path)
 
-    thread = threading.Thread(target=publish)
+    thread = threading.Thread(target=live)
     thread.start()
     try:
         page = browser.new_page()
         page.goto(server.web_url)
-        tile = page.locator("#svc-spot")
-        expect(tile).to_have_attribute("data-state", "ok")
-        expect(tile).to_have_attribute("data-state", "late", timeout=6_000)
+        tile = page.locator("#svc-fake_feed")
+        expect(tile).to_have_attribute("data-state", "ok", timeout=15_000)
+        is_silent.set()
+        expect(tile).to_have_attribute("data-state", "late", timeout=15_000)
         expect(page.locator("#overall")).to_contain_text("1 late")
-        expect(page.locator(".problems")).to_contain_text("limit 3 s")
+        expect(page.locator(".problems")).to_contain_text("limit 2 s")
         expect(page.locator("#stream-word")).to_have_text(LIVE)
         expect(page).to_have_title(re.compile("^1 late"))
     finally:

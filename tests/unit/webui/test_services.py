@@ -45,6 +45,13 @@ def test_the_gravest_of_several_parts_is_shown(boards):
     assert set(service.parts) == {"sierra scid", "sierra depth"}
 
 
+def test_of_two_parts_of_one_name_the_graver_counts(boards):
+    boards["flight"].state("spot check", "ok")
+    boards["ingest"].state("spot check", "late")
+    boards["web"].state("spot check", "off")
+    assert found(boards)["spot"].state == "late"
+
+
 def test_a_feed_that_is_silent_in_a_closed_market_is_closed_and_not_late(boards):
     boards["ingest"].state("tastytrade", "late", "90 s since last, limit 60 s")
     boards["ingest"].state("sealer", "late", "9 s since last, limit 5 s")
