@@ -71,7 +71,9 @@ class Entries:
         code = {n: int(block.values[n][row]) for n in names if n != "symbol"}
         code["symbol"] = block.symbol_code
         arrays = [
-            _same(self._words.by_column[name][code[name]]) if name in code else whole.column(name)
+            same_text(self._words.by_column[name][code[name]])
+            if name in code
+            else whole.column(name)
             for name in whole.schema.names
         ]
         batch = pa.RecordBatch.from_arrays(arrays, schema=_schema(table)[0])
@@ -145,7 +147,8 @@ def _plain(column: pa.Array) -> pa.Array:
 
 
 @lru_cache(SAME_TEXT_MAX)
-def _same(word: str) -> pa.Array:
+def same_text(word: str) -> pa.Array:
+    """A block's worth of rows that all have one word; for slices of it."""
     return pa.repeat(word, BLOCK_ROWS)
 
 

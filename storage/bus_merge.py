@@ -7,12 +7,11 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from core.batch import STORE_COLUMNS, TickBatch
 from core.schema import TABLES
-from storage.bus_entries import read_entry
+from storage.bus_entries import read_entry, same_text
 from storage.bus_keys import seq_of
 from storage.store import Store
 
@@ -91,20 +90,28 @@ class _Part:
             if pa.types.is_timestamp(column.type):
                 column = column.view(pa.int64())
             columns[name] = column.to_numpy(zero_copy_only=False)
-        contracts, sources = (
-            batch.column(name).dictionary_encode() for name in ("contract", "source")
-        )
-        width = len(sources.dictionary)
-        names = [
-            (c, s) for c in contracts.dictionary.to_pylist() for s in sources.dictionary.to_pylist()
-        ]
-        label = contracts.indices.to_numpy().astype(np.int64) * width + sources.indices.to_numpy()
+        names, label = _labels(batch.column("contract"), batch.column("source"))
         symbol = batch.column("symbol")[0].as_py()
         return cls(symbol, names, label, batch.column("seq").to_numpy(), columns)
 
 
+def _labels(
+    contracts: pa.Array, sources: pa.Array
+) -> tuple[Sequence[tuple[str, str]], NDArray[np.int64]]:
+    """The different pairs of contract and source, and which one each row has."""
+    first = contracts[0].as_py(), sources[0].as_py()
+    if _is_all(contracts, first[0]) and _is_all(sources, first[1]):
+        return [first], np.zeros(len(contracts), np.int64)
+    contracts, sources = contracts.dictionary_encode(), sources.dictionary_encode()
+    told = sources.dictionary.to_pylist()
+    names = [(contract, s) for contract in contracts.dictionary.to_pylist() for s in told]
+    label = contracts.indices.to_numpy().astype(np.int64) * len(told) + sources.indices.to_numpy()
+    return names, label
+
+
 def _is_all(column: pa.Array, word: str) -> bool:
-    return bool(pc.all(pc.equal(column, word)).as_py())
+    """Whether every row has this word; a comparison with a prepared column is one call."""
+    return bool(column.equals(same_text(word).slice(0, len(column))))
 
 
 def _merged(table: str, parts: Sequence[_Part]) -> Iterator[Run]:
