@@ -2,8 +2,9 @@
 
 Part `dxlink` says whether the tape of everything listened to is whole. Gauges, by contract:
 `dxlink.grade.X` (0 unproven, 1 every print, 2 asking for candles of one trade, 3 such candles, 4
-last values), `dxlink.gap_s.X` (how long the open gap has lasted, 0 without one) and
-`dxlink.silent_s.X` (since the last live print).
+last values), `dxlink.gap_s.X` (how long the open gap has lasted, 0 without one),
+`dxlink.silent_s.X` (since the last live print) and `dxlink.lag_ms.X` (from its time to when it
+came).
 """
 
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from ingest.rolls import Instrument
 
 PART = "dxlink"
 NAMED_MAX = 8
+US_PER_MS = 1_000
 
 
 def show(
@@ -40,6 +42,7 @@ def show(
     for line in lines:
         silent_s = (monotonic_ns - line.heard_ns) / NS_PER_S
         board.gauge(f"dxlink.silent_s.{line.instrument.contract}", silent_s)
+        board.gauge(f"dxlink.lag_ms.{line.instrument.contract}", line.lag_us / US_PER_MS)
     if lacks:
         rest = f" and {len(lacks) - NAMED_MAX} more" if len(lacks) > NAMED_MAX else ""
         board.state(PART, "degraded", "; ".join(lacks[:NAMED_MAX]) + rest)

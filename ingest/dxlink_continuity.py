@@ -221,6 +221,7 @@ class Continuity:
         newest_us = int(data.columns["ts_event"].max())
         if channel != HISTORY:
             line.heard_ns = self._clock.monotonic_ns()
+            line.lag_us = int(data.columns["ts_recv"][-1]) - newest_us
             if line.gap is not None and line.live_us is None:
                 line.live_us = int(data.columns["ts_event"][0])
         fresh = line.known.fresh(data)

@@ -35,6 +35,7 @@ from ingest.dxlink_line import Patience, Tape
 from ingest.dxlink_wire import CONTRACTS, HISTORY, MINUTES, REMOVE, STREAM, TICKS, Message
 from ingest.dxlink_witness import Verdict
 from ingest.gapbook import GapBook, Ledger
+from ingest.guard import RAW_BYTES_MAX
 from ingest.patient import PatientStore, Take
 from ingest.rolls import Instrument
 
@@ -268,7 +269,15 @@ class Keeper:
         log.warning("frame.garbled", channel=garbled.channel, reason=garbled.reason)
         ts_recv = garbled.frame.ts_recv_ns // NS_PER_US
         raw, reason = garbled.frame.payload, garbled.reason
-        self._reject([Rejected("trades", "*", SOURCE, reason, raw, ts_recv)])
+        # A frame that is too long for one row is kept whole in several.
+        starts = range(0, max(len(raw), 1), RAW_BYTES_MAX)
+        parts = [raw[start : start + RAW_BYTES_MAX] for start in starts]
+        self._reject(
+            [
+                Rejected("trades", "*", SOURCE, _numbered(reason, n, len(parts)), part, ts_recv)
+                for n, part in enumerate(parts, 1)
+            ]
+        )
         self._continuity.suspect(connection, f"unreadable: {reason}")
 
     def _reject(self, rejects: list[Rejected]) -> None:
@@ -283,3 +292,7 @@ class Keeper:
 
 def _batch(table: str, instrument: Instrument, columns: Columns) -> TickBatch:
     return TickBatch(table, instrument.symbol, instrument.contract, SOURCE, columns)
+
+
+def _numbered(reason: str, number: int, count: int) -> str:
+    return reason if count == 1 else f"{reason} (part {number} of {count})"

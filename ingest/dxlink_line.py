@@ -64,6 +64,7 @@ class Line:
     anchor: int = 0
     snapshot: Snapshot | None = None
     live_us: int | None = None  # first live row after the hole
+    lag_us: int = 0  # from the newest live print's time to its arrival
     added: int = 0
     attempts: int = 0
     retry_ns: int = 0

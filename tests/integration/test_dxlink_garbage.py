@@ -67,3 +67,12 @@ def test_a_layout_without_a_symbol_is_refused_and_what_it_hid_is_fetched(feed, s
     server.reconfigure(STREAM, "TimeAndSale")
     server.trade(50)
     feed.wait_whole()
+
+
+def test_a_long_frame_that_cannot_be_read_is_kept_whole(feed, server):
+    text = '{"type":"FEED_DATA","channel":3,"data":["TimeAndSale",[' + "1," * 100_000
+    server.send_text(text)
+    server.trade(50)
+    feed.wait_whole()
+    assert b"".join(reject.raw for reject in feed.place.rejects) == text.encode()
+    assert feed.place.rejects[-1].reason == "not JSON (part 4 of 4)"
