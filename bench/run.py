@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.feed import bench_feed
 from bench.figure import Figure
+from bench.gex import bench_gex
 from bench.ingest import bench_ingest
 from bench.latest import bench_latest
 from bench.redis import bench_redis
@@ -26,6 +27,7 @@ BENCHES: dict[str, Callable[..., list[Figure]]] = {
     "web": bench_web,
     "sierra": bench_sierra,
     "redis": bench_redis,
+    "gex": bench_gex,
 }
 
 

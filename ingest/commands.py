@@ -24,7 +24,7 @@ from core.schema import TABLES
 from core.settings import Settings
 from ingest.gex_import import Importer, is_history, summed
 from ingest.gex_inflate import Limits
-from ingest.gex_spool import spooled_hours
+from ingest.gex_spool import spooled_parts
 from ingest.gex_tape import GexTape
 from ingest.importer import Imported, ImportOptions, import_file
 from ingest.main import open_keeper, open_store
@@ -58,8 +58,8 @@ class LocalSink:
 
     def publish_gex(self, folder: str, symbol: str) -> int:
         """Seal the snapshots that wait in a spool folder and are not stored yet; count them."""
-        hours = spooled_hours(self._store.paths.gex_spool / folder)
-        return self._gex.publish(symbol, hours)
+        parts = spooled_parts(self._store.paths.gex_spool / folder)
+        return self._gex.publish(symbol, parts)
 
     def reject(self, rejected: list[Rejected]) -> None:
         """Keep refused rows."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from core.clock import NS_PER_US, US_PER_S
 from core.schema import SPOT_CHECKS
 from ingest.gex_links import Series
-from ingest.gex_spool import Hour
+from ingest.gex_spool import Part
 from storage.view import View
 
 COMPARED: Final = (
@@ -27,11 +27,11 @@ _TOLERANCE: Final = 1e-9  # of a number printed and read again
 
 
 def hold_against(
-    view: View, hours: Sequence[Hour], series: Series, now_ns: int
+    view: View, parts: Sequence[Part], series: Series, now_ns: int
 ) -> tuple[pa.RecordBatch, str]:
     """A row of `spot_checks`, and its outcome in words."""
     names = ("ts_event", "package", "category", *COMPARED)
-    file = pa.Table.from_batches([hour.read(names) for hour in hours]).sort_by("ts_event")
+    file = pa.Table.from_batches([part.read(names) for part in parts]).sort_by("ts_event")
     times = _seconds(file)
     start_us, end_us = int(times[0]) * US_PER_S, (int(times[-1]) + 1) * US_PER_S
     stored = view.columns("gex", series.ticker, (*names, "via"), start_us=start_us, end_us=end_us)

@@ -22,7 +22,7 @@ from ingest.gex_checks import hold_against
 from ingest.gex_history import Read, about_file, read_history
 from ingest.gex_inflate import GZIP, PIECE_BYTES, Limits
 from ingest.gex_links import Series, parse_file_name
-from ingest.gex_spool import remove_spool, spooled_hours
+from ingest.gex_spool import remove_spool, spooled_parts
 from ingest.importer import Imported
 from storage.view import View
 
@@ -115,8 +115,8 @@ class Importer:
         try:
             about = about_file(series, via, self.now_ns)
             read = read_history(pieces, series, about, folder, self.limits)
-            hours = spooled_hours(folder)
-            check, told = hold_against(self.view(), hours, series, self.now_ns)
+            parts = spooled_parts(folder)
+            check, told = hold_against(self.view(), parts, series, self.now_ns)
             added = self.sink.publish_gex(self.name, series.ticker)
             self.sink.append_rows("spot_checks", check)
             if read.rejects:

@@ -1,7 +1,7 @@
-"""Where the snapshots of a history file wait, hour by hour, until all of it was found good.
+"""Where the snapshots of a history file wait, in parts, until all of it was found good.
 
-One Arrow stream an hour in a folder of its own. Nothing here is durable: what a crash leaves is
-thrown away and made again from the file.
+One Arrow stream a quarter of an hour, in a folder of its own; a part is what is in memory at a
+time. Nothing here is durable: what a crash leaves is thrown away and made again from the file.
 """
 
 import re
@@ -16,14 +16,16 @@ from core.clock import HOUR_US
 from core.errors import FeedGarbled
 from core.schema import GEX
 
+PART_US = HOUR_US // 4
 HOURS_MAX = 72
+PARTS_MAX = HOURS_MAX * HOUR_US // PART_US
 ROWS_SCHEMA = pa.schema([field for field in GEX.plain_schema if field.name != "seq"])
 SUFFIX = ".arrow"
 
 
 @dataclass(frozen=True, slots=True)
-class Hour:
-    """The snapshots of one hour, waiting in a file."""
+class Part:
+    """The snapshots of a quarter of an hour, waiting in a file."""
 
     path: Path
 
@@ -36,7 +38,7 @@ class Hour:
 
 
 class SpoolWriter:
-    """Sorts batches of snapshots into hours."""
+    """Sorts batches of snapshots into parts."""
 
     def __init__(self, folder: Path) -> None:
         remove_spool(folder)
@@ -48,10 +50,10 @@ class SpoolWriter:
     def add(self, rows: pa.RecordBatch) -> None:
         """Take rows as `ROWS_SCHEMA`; raise FeedGarbled where they span too many hours."""
         rows = rows.select(ROWS_SCHEMA.names).cast(ROWS_SCHEMA)
-        hours = rows.column("ts_event").cast(pa.int64()).to_numpy() // HOUR_US
-        for hour in sorted(set(hours.tolist())):
-            part = rows if (hours == hour).all() else rows.filter(pa.array(hours == hour))
-            self._writer(hour).write_batch(part)
+        places = rows.column("ts_event").cast(pa.int64()).to_numpy() // PART_US
+        for place in sorted(set(places.tolist())):
+            here = rows if (places == place).all() else rows.filter(pa.array(places == place))
+            self._writer(place).write_batch(here)
 
     def close(self) -> None:
         """Finish every file."""
@@ -60,17 +62,17 @@ class SpoolWriter:
         for sink in self._sinks:
             sink.close()
 
-    def _writer(self, hour: int) -> pa.ipc.RecordBatchStreamWriter:
-        if hour not in self._files:
-            if len(self._files) == HOURS_MAX:
+    def _writer(self, place: int) -> pa.ipc.RecordBatchStreamWriter:
+        if place not in self._files:
+            if len(self._files) == PARTS_MAX:
                 raise FeedGarbled(
-                    f"expected the snapshots of one day, found more than {HOURS_MAX} hours",
+                    f"expected the snapshots of one day, found more than {HOURS_MAX} hours of them",
                     hint="import one file a day",
                 )
-            sink = pa.OSFile(str(self._folder / f"{hour}{SUFFIX}"), "wb")
+            sink = pa.OSFile(str(self._folder / f"{place}{SUFFIX}"), "wb")
             self._sinks.append(sink)
-            self._files[hour] = pa.ipc.new_stream(sink, ROWS_SCHEMA)
-        return self._files[hour]
+            self._files[place] = pa.ipc.new_stream(sink, ROWS_SCHEMA)
+        return self._files[place]
 
 
 def remove_spool(folder: Path) -> None:
@@ -85,6 +87,6 @@ def check_name(name: str) -> str:
     return name
 
 
-def spooled_hours(folder: Path) -> list[Hour]:
-    """The hours in a spool folder, in order of time."""
-    return [Hour(path) for path in sorted(folder.glob(f"*{SUFFIX}"), key=lambda p: int(p.stem))]
+def spooled_parts(folder: Path) -> list[Part]:
+    """The parts in a spool folder, in order of time."""
+    return [Part(path) for path in sorted(folder.glob(f"*{SUFFIX}"), key=lambda p: int(p.stem))]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from core.clock import DAY_US, US_PER_S
 from core.log import Log
 from core.schema import GEX
-from ingest.gex_spool import Hour
+from ingest.gex_spool import Part
 from storage.keeper import Keeper
 from storage.slow import with_seq
 from storage.store import Store
@@ -68,16 +68,16 @@ class GexTape:
         with self._held(days) as known:
             is_new = _news(days, keys, known)
             if any(is_new):
-                self._store.append_rows(table, rows.filter(pa.array(is_new)))
+                self._store.append_rows(table, _only(rows, np.array(is_new)))
                 _remember(days, keys, is_new, known)
         return is_new
 
-    def publish(self, symbol: str, hours: Sequence[Hour]) -> int:
+    def publish(self, symbol: str, parts: Sequence[Part]) -> int:
         """Seal the snapshots of a file that are not stored yet, all in one version; count them.
 
         Raise SealFailed or DiskFull, then none is stored.
         """
-        looked = [_identities("gex", hour.read(IDENTITY)) for hour in hours]
+        looked = [_identities("gex", part.read(IDENTITY)) for part in parts]
         days = [day for some, _ in looked for day in some]
         keys = [key for _, some in looked for key in some]
         with self._held(days) as known:
@@ -86,7 +86,7 @@ class GexTape:
             if count:
                 masks = np.split(np.array(is_new), np.cumsum([len(k) for _, k in looked])[:-1])
                 first_seq = self._store.reserve("gex", count)
-                self._keeper.seal_apart("gex", symbol, _numbered(hours, masks, first_seq))
+                self._keeper.seal_apart("gex", symbol, _numbered(parts, masks, first_seq))
                 _remember(days, keys, is_new, known)
         return count
 
@@ -181,6 +181,11 @@ def _snapshot_keys(times: NDArray[np.int64], packages: Sequence[str]) -> list[Ke
     return [exact if package == "uw" else second for package, second, exact in both]
 
 
+def _only(rows: pa.RecordBatch, mask: NDArray[np.bool_]) -> pa.RecordBatch:
+    """The rows of a mask, without a copy where that is all of them."""
+    return rows if mask.all() else rows.filter(pa.array(mask))
+
+
 def _news(
     days: Sequence[Day | None], keys: Sequence[Key], known: dict[Day, set[Key]]
 ) -> list[bool]:
@@ -207,11 +212,11 @@ def _remember(
 
 
 def _numbered(
-    hours: Sequence[Hour], masks: Sequence[NDArray[np.bool_]], seq: int
+    parts: Sequence[Part], masks: Sequence[NDArray[np.bool_]], seq: int
 ) -> Iterator[pa.RecordBatch]:
-    """The new rows of each hour with their numbers, one hour in memory at a time."""
-    for hour, mask in zip(hours, masks, strict=True):
+    """The new rows of each part with their numbers, one part in memory at a time."""
+    for part, mask in zip(parts, masks, strict=True):
         if mask.any():
-            rows = hour.read().filter(pa.array(mask))
+            rows = _only(part.read(), mask)
             yield with_seq(GEX, rows, seq).cast(GEX.schema)
             seq += rows.num_rows

@@ -21,7 +21,7 @@ from core.settings import Settings
 from ingest.demo import DemoMarket
 from ingest.demo_book import DemoBook
 from ingest.dxlink_feed import start_feed
-from ingest.gex_spool import check_name, spooled_hours
+from ingest.gex_spool import check_name, spooled_parts
 from ingest.gex_tape import TABLES as GEX_TABLES
 from ingest.gex_tape import GexTape
 from ingest.gexbot_jobs import start_jobs
@@ -181,8 +181,8 @@ class Ingest:
             case "append_rows":
                 reply["first_seq"] = self.store.append_rows(header["table"], arrow_batch(body))
             case "publish_gex":
-                hours = spooled_hours(self.paths.gex_spool / check_name(header["folder"]))
-                reply["added"] = self.gex.publish(header["symbol"], hours)
+                parts = spooled_parts(self.paths.gex_spool / check_name(header["folder"]))
+                reply["added"] = self.gex.publish(header["symbol"], parts)
             case "reject":
                 self.store.reject(rejected_from(header["rows"]))
             case "seal":

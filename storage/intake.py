@@ -204,9 +204,8 @@ def _short(path: Path) -> Iterator[str]:
 
 def _send(peer: socket.socket, header: dict[str, Any], body: bytes = b"") -> None:
     raw = json.dumps(header).encode()
-    peer.sendall(LENGTHS.pack(len(raw), len(body)) + raw)
-    if body:
-        peer.sendall(body)
+    # In one piece: each call gives the interpreter away, and getting it back may take a while.
+    peer.sendall(b"".join((LENGTHS.pack(len(raw), len(body)), raw, body)))
 
 
 def _receive(peer: socket.socket) -> tuple[dict[str, Any], bytes] | None:

@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 
 COMPRESSION, LEVEL = "zstd", 1
 DELTA_TYPES = (pa.timestamp("us"), pa.int64())
+PAGE_BYTES = 2**20
+LADDER_PAGE_BYTES = 2**17  # each of a ladder's many columns holds a page and a dictionary at a time
 _FEW = frozenset({"size", "bid_size", "ask_size", "volume", "count"})  # whole numbers that repeat
 
 
@@ -29,6 +31,8 @@ def write_parquet(
     """
     fields = [field.with_nullable(True) for field in schema]
     deltas = [f.name for f in fields if f.type in DELTA_TYPES and f.name not in _FEW]
+    has_ladder = any(_is_ladder(field.type) for field in fields)
+    page_bytes = LADDER_PAGE_BYTES if has_ladder else PAGE_BYTES
     writer = pq.ParquetWriter(
         path,
         pa.schema(fields),
@@ -36,6 +40,8 @@ def write_parquet(
         compression_level=LEVEL,
         use_dictionary=[leaf for f in fields if f.name not in deltas for leaf in _leaves(f)],
         column_encoding=dict.fromkeys(deltas, "DELTA_BINARY_PACKED"),
+        data_page_size=page_bytes,
+        dictionary_pagesize_limit=page_bytes,
         store_schema=False,
     )
     try:
@@ -45,6 +51,10 @@ def write_parquet(
         writer.add_key_value_metadata(dict([footer]))
     finally:
         writer.close()
+
+
+def _is_ladder(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_list(kind) and pa.types.is_struct(kind.value_type))
 
 
 def _leaves(field: pa.Field) -> list[str]:

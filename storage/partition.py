@@ -23,7 +23,8 @@ from storage.manifest import Manifest, Partition, seq_columns
 from storage.parquet import write_parquet
 
 GROUP_ROWS = 122_880
-NESTED_GROUP_ROWS = 8_192  # ladders are kilobytes a row
+NESTED_GROUP_ROWS = 8_192
+LADDER_GROUP_ROWS = 1_024  # kilobytes a row: this bounds what writing a file takes
 SCRATCH = "_scratch"
 DAY = "day"  # the label of a file that holds a whole day; others are labelled by their hour
 
@@ -89,8 +90,10 @@ def text_columns(table: Table) -> list[str]:
 
 def group_rows(table: Table) -> int:
     """Rows in one row group of a table."""
-    is_nested = any(pa.types.is_nested(column.type) for column in table.columns)
-    return NESTED_GROUP_ROWS if is_nested else GROUP_ROWS
+    nested = [column.type for column in table.columns if pa.types.is_nested(column.type)]
+    if any(pa.types.is_struct(kind.value_type) for kind in nested):
+        return LADDER_GROUP_ROWS
+    return NESTED_GROUP_ROWS if nested else GROUP_ROWS
 
 
 def in_groups(tables: Iterable[pa.Table], size: int) -> Iterator[pa.RecordBatch]:

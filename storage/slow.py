@@ -252,7 +252,10 @@ def with_seq(
         if field.name == "seq":
             arrays.append(pa.array(range(first_seq, first_seq + rows.num_rows), pa.int64()))
         elif field.name in rows.schema.names:
-            arrays.append(_filled(rows.column(field.name).cast(field.type), field))
+            column = rows.column(field.name)
+            if column.type != field.type:
+                column = column.cast(field.type)
+            arrays.append(_filled(column, field))
         else:
             arrays.append(_filled(pa.nulls(rows.num_rows, field.type), field))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -61,3 +61,13 @@ def test_the_feed_is_shown_beside_the_vendors_client_and_a_burst_loses_nothing(
     assert len(figures) == 6
     assert figures["feed, 10 prints a frame, a CPU-second"]["measured"] > 3
     assert figures["burst of 100,000 prints/s for 1 s, prints lost"]["value"] == 0
+
+
+def test_posts_of_gamma_and_a_history_file_are_answered_and_imported(tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    tickflight(tmp_path, "bench", "gex", "--quick", "--json", str(out))
+    figures = {figure["name"]: figure for figure in json.loads(out.read_bytes())["figures"]}
+    assert len(figures) == 6
+    assert all(figure["value"] > 0 for figure in figures.values())
+    (memory,) = [figure for name, figure in figures.items() if "memory" in name]
+    assert memory["is_met"]

@@ -1,6 +1,7 @@
 """Each snapshot once, whoever brings it, on a real store."""
 
 import threading
+from collections import Counter
 from datetime import UTC
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ from core.clock import HOUR_US
 from core.errors import FeedGarbled
 from core.settings import load_settings
 from ingest.gex_snapshot import About, gex_batch, kind_of, parse_snapshot
-from ingest.gex_spool import SpoolWriter, check_name, spooled_hours
+from ingest.gex_spool import SpoolWriter, check_name, spooled_parts
 from ingest.gex_tape import DAYS_MAX, GexTape
 from ingest.gex_uw import parse_market_agg, parse_option_trade, rows_batch
 from ingest.main import open_keeper, open_store
@@ -58,7 +59,7 @@ def spool(tmp_path, *batches):
     for rows in batches:
         writer.add(rows)
     writer.close()
-    return spooled_hours(tmp_path / "spool")
+    return spooled_parts(tmp_path / "spool")
 
 
 def test_a_repeated_second_is_stored_once_whatever_way_it_comes(house):
@@ -124,7 +125,11 @@ def test_a_file_is_published_into_its_hours_without_what_is_stored(house, tmp_pa
     found = [second(row) for row in house.rows()]
     assert found == sorted([*seconds, made.OPEN_S + 5])
     files = house.keeper.view().snapshot("gex").pruned()
-    assert [(f.min_ts_us // HOUR_US % 24, f.rows) for f in files] == [(14, 30), (15, 60), (16, 30)]
+    rows = Counter()
+    for file in files:
+        rows[file.min_ts_us // HOUR_US % 24] += file.rows
+        assert file.min_ts_us // HOUR_US == file.max_ts_us // HOUR_US
+    assert rows == {14: 30, 15: 60, 16: 30}
     assert house.tape.append_new("gex", batch(made.chain(made.OPEN_S + 60))) == [False]
     seqs = [row["seq"] for row in house.rows()]
     assert sorted(seqs) == list(range(1, len(seconds) + 2))
