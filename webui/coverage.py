@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from core.clock import DAY_US, HOUR_NS, HOUR_US, NS_PER_S, NS_PER_US
-from core.session import Sessions, session_at
+from core.session import session_at
 from storage.manifest import Partition, Snapshot
 from webui.ledger import GapRow
 from webui.market import market_of
@@ -17,7 +17,6 @@ from webui.market import market_of
 CELL, CELL_GAP = 11, 3
 DAYS_SHOWN = 371  # 53 weeks
 LEVELS = ("void", "none", "low", "part", "most", "full", "gap", "hot")
-_SESSIONS = Sessions()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from webui.words import DASH, format_age, format_clock, format_day_clock
 
 HERE = Path(__file__).parent
 GZIP_LEVEL = 4  # higher costs time and saves next to nothing
-BOOT_BARS = 240
+BOOT_BARS = 150
 YOUNG_MINUTES = 20
 FAVOURITE = "MNQ"
 NAV = (
@@ -77,6 +77,9 @@ class Pages:
         )
         self._env.globals.update(asset=assets.url, nav=NAV, DASH=DASH)
         self._env.filters.update(clock=format_clock, dayclock=format_day_clock, age=format_age)
+
+        for view in self._env.list_templates():
+            self._env.get_template(view)  # compiled now, so that nobody waits for it later
 
     def overview(self, request: Request) -> Response:
         """Everything at a glance."""

@@ -31,6 +31,7 @@ function holderOf(cell, value) {
   if (!holder) {
     cell.replaceChildren(...cell.querySelectorAll(".mark"));
     holder = make(typeof value === "number" ? "time" : "span");
+    if (cell.classList.contains("full")) holder.dataset.parts = "full";
     cell.append(holder);
   }
   return holder;
