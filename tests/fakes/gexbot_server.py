@@ -44,6 +44,7 @@ class Call:
     path: str
     headers: dict
     query: dict
+    port: int = 0
 
 
 @dataclass
@@ -108,7 +109,8 @@ class GexbotServer:
     def _answering(self, tell):
         async def answer(request):
             path = request.url.path
-            self.calls.append(Call(path, dict(request.headers), dict(request.query_params)))
+            query = dict(request.query_params)
+            self.calls.append(Call(path, dict(request.headers), query, request.client.port))
             planned = self.answers[path].pop(0) if self.answers[path] else None
             if isinstance(planned, float):
                 await anyio.sleep(planned)

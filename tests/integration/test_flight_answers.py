@@ -146,7 +146,10 @@ def test_gex_maps_a_root_to_its_ticker_and_gives_one_row_a_category(house):
     assert {row["category"]: row["spot"] for row in found} == {"gex_full": 1.0, "gex_zero": 2.0}
     ranged = house.get(f"gex:NQ_NDX?start={(now - 9_000_000) * 1000}")
     assert ranged["spot"].to_pylist() == [0.0, 1.0, 2.0]
+    assert house.get("gex:NQ").num_rows == 2
     assert house.get("gex:SPY").num_rows == 0
+    _, told = refused(house.get, "gex:NDX")  # a scale of its own, never taken for NQ_NDX
+    assert told["code"] == "unknown_symbol"
 
 
 def test_flight_info_cuts_a_range_into_endpoints_that_together_are_the_whole(house):

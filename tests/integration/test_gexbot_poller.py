@@ -103,6 +103,7 @@ def test_calls_carry_one_key_a_user_agent_and_keep_one_connection(desk, gexbot):
     assert call.headers["user-agent"] == "tickflight"
     assert call.query == {}
     assert gexbot.count("/v2/tickers") == 1
+    assert len({call.port for call in gexbot.calls if call.path == PATH}) == 1
 
 
 def test_the_old_api_takes_its_key_as_a_parameter():
