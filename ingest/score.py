@@ -15,6 +15,7 @@ from storage.view import View
 
 SCORE_MIN = 0.999
 WINDOW_US = DAY_US
+EVERY_SYMBOL = "*"
 _Z_95 = 1.959964
 
 
@@ -77,7 +78,8 @@ def total(tallies: Sequence[Tally]) -> Tally:
 def spot_rows(spots: Sequence[Spot], now_us: int) -> pa.RecordBatch:
     """Samples as rows of table `spot_checks`."""
     columns = {
-        "symbol": [spot.symbol for spot in spots],
+        # A row of every symbol says so: nothing in a table kept by symbol is without one.
+        "symbol": [spot.symbol or EVERY_SYMBOL for spot in spots],
         "ts_event": pa.array([now_us] * len(spots), pa.timestamp("us")),
         "ts_recv": pa.array([now_us] * len(spots), pa.timestamp("us")),
         "source": ["spot check"] * len(spots),
