@@ -20,6 +20,7 @@ from core.errors import TooMuch, Unauthenticated
 from flight_server.audit import Audit, CallEntry
 from flight_server.edge import code_of, door, to_flight
 from flight_server.keys import Agent, KeyRing
+from flight_server.thread_state import hold_thread_state, let_thread_state_go
 
 MIDDLEWARE: Final = "tickflight"
 METHOD_NAMES: Final = {
@@ -75,6 +76,7 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
     is_cancelled = False
     is_done = False
     _reply_key = ""
+    _thread: int | None = None
     _context: flight.ServerCallContext | None = None
     _enders: tuple[Callable[[], object], ...] = ()
 
@@ -88,6 +90,10 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"Call({self.number}, {self.method}, {self.agent and self.agent.name})"
+
+    def hold_thread(self) -> None:
+        """Have the callbacks of this call share their thread's state; its end lets it go."""
+        self._thread = hold_thread_state()
 
     def give_back_key(self) -> None:
         """Answer a Basic handshake with the header the client sends from now on."""
@@ -115,6 +121,8 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
         return {"authorization": f"Bearer {self._reply_key}"} if self._reply_key else None
 
     def call_completed(self, exception: BaseException | None) -> None:
+        if self._thread is not None:
+            let_thread_state_go(self._thread)
         self.is_done = True
         self._context = None
         end_ns = self._book.clock.now_ns()
@@ -172,6 +180,7 @@ class CallMiddleware(flight.ServerMiddlewareFactory):  # type: ignore[misc]
                 return self._start_handshake(key)
             call = Call(book, method, book.admit(key), key)
             call.on_behalf = on_behalf_in(headers)
+            call.hold_thread()
             return call
         except BaseException as error:  # noqa: BLE001  pyarrow would send its traceback
             refused = to_flight(error)

@@ -181,6 +181,10 @@ def tick_batches(table: str, rows: pa.RecordBatch, now_us: int) -> Iterator[Tick
 def _groups(
     rows: pa.RecordBatch, names: Sequence[str]
 ) -> Iterator[tuple[tuple[str, str, str], pa.RecordBatch]]:
+    first = [pc.unique(rows.column(name)).to_pylist() for name in names]
+    if all(len(values) == 1 for values in first):
+        yield (first[0][0], first[1][0], first[2][0]), rows
+        return
     keys = list(zip(*(rows.column(name).to_pylist() for name in names), strict=True))
     places: dict[tuple[str, str, str], list[int]] = {}
     for place, key in enumerate(keys):
@@ -192,7 +196,7 @@ def _groups(
             hint="put them in several batches",
         )
     for key, taken in places.items():
-        yield key, rows if len(places) == 1 else rows.take(pa.array(taken, pa.int64()))
+        yield key, rows.take(pa.array(taken, pa.int64()))
 
 
 def _numpy(column: pa.Array) -> NDArray[np.generic]:
