@@ -47,6 +47,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": 202, "headers": head})
     await send({"type": "http.response.body", "body": b"{}"})
 listener = socket.create_server(("127.0.0.1", 0))
+listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 print(listener.getsockname()[1], flush=True)
 config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
 uvicorn.Server(config).run(sockets=[listener])
