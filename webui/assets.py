@@ -15,7 +15,7 @@ HERE = Path(__file__).parent / "static"
 STYLES = ("tokens.css", "app.css")
 COMMON = (
     "words.js", "table.js", "cells.js", "stream.js", "chart_view.js", "chart.js", "ladder.js",
-    "shell.js", "palette.js", "overview.js", "app.js", "data.js",
+    "shell.js", "palette.js", "overview.js", "shape.js", "app.js", "data.js",
 )  # fmt: skip
 SCRIPT = "text/javascript; charset=utf-8"
 BUNDLES = {

@@ -22,6 +22,7 @@ from webui.sheets import (
     events_sheet,
     gex_frame,
     queries_sheet,
+    shape_of,
     status_sheet,
     symbols_sheet,
 )
@@ -51,6 +52,7 @@ class Boot(TypedDict, total=False):
     now: int
     symbol: str
     symbols: Sequence[str]
+    shape: str
     topics: Sequence[str]
     bars: Mapping[str, object]
     gaps: Sequence[object]
@@ -140,6 +142,7 @@ class Pages:
             build=self._assets.build,
             now=self._now.now_ms,
             symbols=sorted(self._now.market.symbols),
+            shape=shape_of(self._now),
             topics=topics,
         )
 

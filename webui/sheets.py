@@ -59,7 +59,7 @@ def status_sheet(now: Gatherer) -> Sheet:
 
 
 def shape_of(now: Gatherer) -> str:
-    """Names of what has a fixed place on the pages; another shape needs another page."""
+    """Names of what has a fixed place on the pages; a page of another shape is drawn anew."""
     return "|".join([*(s.key for s in now.services), *sorted(now.market.symbols)])
 
 

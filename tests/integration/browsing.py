@@ -4,10 +4,11 @@ import os
 import shutil
 from contextlib import contextmanager
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 SIZES = {"desk": (1440, 900), "phone": (390, 844)}
 PAGES = ("/", "/market/MNQ", "/data", "/queries", "/keys", "/events", "/login")
+WAIT_MS_MAX = 20_000  # for what comes at once on a quiet machine
 
 
 @contextmanager
@@ -15,6 +16,7 @@ def chromium():
     """The system's Chromium; a test that needs it fails where there is none."""
     path = shutil.which("chromium")
     assert path, "install Debian's package chromium"
+    expect.set_options(timeout=WAIT_MS_MAX)
     args = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=args)

@@ -5,6 +5,7 @@ import { Stream } from "./stream.js";
 import { makePalette } from "./palette.js";
 import { showStream, showTitle, startShell } from "./shell.js";
 import { startChart, startServices } from "./overview.js";
+import { fitShape } from "./shape.js";
 
 const AGES_MS = 250;
 
@@ -13,7 +14,6 @@ export function start(parts) {
   const boot = JSON.parse(document.getElementById("boot").textContent);
   setServerClock(boot.now);
   indexCells();
-  const shape = { known: null };
   const page = startChart(boot);
   const handlers = page.topics || {};
   const stream = new Stream(boot.topics, boot.build, {
@@ -26,9 +26,7 @@ export function start(parts) {
       const status = message.d.status;
       if (status) {
         showTitle(status);
-        // Other services or symbols than this page has places for.
-        if (shape.known && shape.known !== status.t.shape) location.reload();
-        shape.known = status.t.shape;
+        fitShape(boot, status.t.shape);
       }
     },
     state: showStream,

@@ -6,13 +6,14 @@ export function makePalette(boot) {
   const dialog = document.getElementById("palette");
   const input = dialog.querySelector("input");
   const list = document.getElementById("found");
-  const places = [
+  const placesNow = () => [
     ...[...document.querySelectorAll(".nav a")].map((a) => [a.textContent.trim(), "page", a.getAttribute("href")]),
     ...boot.symbols.map((name) => [name, "symbol", `/market/${name}`]),
     ...[...document.querySelectorAll(".svc a")].map((a) => [
       a.querySelector(".name").textContent, "service", a.getAttribute("href"),
     ]),
   ];
+  let places = [];
   let chosen = 0;
 
   function fill() {
@@ -44,6 +45,7 @@ export function makePalette(boot) {
   });
   return () => {
     input.value = "";
+    places = placesNow();
     chosen = 0;
     fill();
     dialog.showModal();
