@@ -4,6 +4,7 @@ One SQLite file beside the tape, never in it. Any process may add and look; the 
 jobs in turn. A link is kept until its job has ended and is then forgotten, for it is a credential.
 """
 
+import fcntl
 import json
 import os
 import sqlite3
@@ -79,15 +80,17 @@ class JobQueue:
     def __init__(self, path: Path, clock: Clock) -> None:
         self._clock = clock
         path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._db = sqlite3.connect(
-            path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
-        )
-        self._db.row_factory = sqlite3.Row
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute(_TABLE)
-        self._db.execute(_ONE_PENDING)
+        with _opening(path):
+            if not path.exists():
+                path.touch(0o600)
+            self._db = sqlite3.connect(
+                path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            )
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute(_TABLE)
+            self._db.execute(_ONE_PENDING)
 
     def close(self) -> None:
         """Let the file go."""
@@ -236,6 +239,17 @@ class JobQueue:
         job = self.get(number)
         assert job is not None, number
         return job
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    """One opener at a time: SQLite does not wait for others while it switches to its log."""
+    fd = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _job(row: sqlite3.Row) -> Job:

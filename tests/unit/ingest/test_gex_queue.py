@@ -1,11 +1,17 @@
 import sqlite3
+import subprocess
+import sys
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
 
 from ingest.gex_links import LinkRequest, Series
 from ingest.gex_queue import WAITING_MAX, JobQueue
+from tests.conftest import ROOT
 
+OPENERS = 4
+ROUNDS = 100
 SERIES = Series("NQ_NDX", "classic", "gex_zero", "2026-11-20")
 ASKED = LinkRequest("https://hist.gex.bot/f?sig=SECRET", "hist.gex.bot", SERIES)
 
@@ -91,3 +97,36 @@ def test_an_end_of_day_file_is_queued_once_a_day_whatever_becomes_of_it(queue):
     assert queue.add_eod(SERIES, "api.gex.bot") is None
     assert queue.last_failure().error == "no"
     assert queue.add_eod(replace(SERIES, date="2026-11-21"), "api.gex.bot") is not None
+
+
+OPENER = """
+import sys
+from pathlib import Path
+from core.clock import SystemClock
+from ingest.gex_queue import JobQueue
+
+for folder in sys.stdin:
+    queue = JobQueue(Path(folder.strip()) / "jobs.sqlite", SystemClock())
+    print(queue.counts(), flush=True)
+    queue.close()
+"""
+
+
+def test_many_processes_may_open_a_new_queue_at_once(tmp_path):
+    command = [sys.executable, "-c", OPENER]
+    with ExitStack() as house:
+        openers = [
+            house.enter_context(
+                subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+                )
+            )
+            for _ in range(OPENERS)
+        ]
+        for number in range(ROUNDS):
+            for opener in openers:
+                opener.stdin.write(f"{tmp_path / str(number)}\n")
+                opener.stdin.flush()
+            assert [opener.stdout.readline() for opener in openers] == ["{}\n"] * OPENERS
+        for opener in openers:
+            opener.stdin.close()
