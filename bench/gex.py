@@ -24,7 +24,9 @@ from pyarrow import flight
 
 from bench.figure import Figure
 from bench.house import House, running_house
-from core.clock import NS_PER_MS, NS_PER_S, SystemClock
+from core.clock import DAY_US, NS_PER_MS, NS_PER_S, US_PER_S, SystemClock
+from storage.paths import Paths
+from storage.view import Views
 
 CLOCK = SystemClock()
 TICKS_RATE = 10_000
@@ -170,6 +172,7 @@ def _bench_import(*, quick: bool) -> list[Figure]:
         path = _write_file(root / "day", seconds)
         day_s, day_mb = _import(path, root / "data-day")
         again_s, _ = _import(path, root / "data-day")
+        assert _stored(root / "data-day") == seconds, "a snapshot is missing or there twice"
     return [
         Figure(
             f"gex history of {seconds:,} snapshots, imported",
@@ -206,6 +209,14 @@ def _import(path: Path, data_dir: Path) -> tuple[float, float]:
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, "the import failed"
     return (CLOCK.monotonic_ns() - began_ns) / NS_PER_S, usage.ru_maxrss / 1024
+
+
+def _stored(data_dir: Path) -> int:
+    """Snapshots in a tape."""
+    view = Views(Paths(data_dir), str(data_dir / "lake")).view()
+    start_us = OPEN_S * US_PER_S
+    day = view.columns("gex", "NDX", ("seq",), start_us=start_us, end_us=start_us + DAY_US)
+    return int(day.num_rows)
 
 
 def _write_file(folder: Path, seconds: int) -> Path:
