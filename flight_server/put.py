@@ -42,8 +42,8 @@ class Intake(Protocol):
     def append(self, batch: TickBatch) -> int:
         """Guard and store a batch; give the rows stored."""
 
-    def append_rows(self, table: str, rows: pa.RecordBatch) -> list[bool]:
-        """Store rows of a slow table; say of each whether it was new."""
+    def append_rows(self, table: str, rows: pa.RecordBatch) -> list[bool | None]:
+        """Store rows of a slow table; say of each whether it was new, None if it was refused."""
 
     def close(self) -> None:
         """Hang up."""
@@ -91,18 +91,20 @@ class Puts:
             self.slots.release()
 
     def _store(self, intake: Intake, table: str, rows: pa.RecordBatch) -> dict[str, int]:
-        stored = 0
+        stored = duplicates = 0
         for start in range(0, rows.num_rows, CHUNK_ROWS):
             part = rows.slice(start, CHUNK_ROWS)
             now_us = self.clock.now_ns() // NS_PER_US
             if table == "gex":
                 times = pa.array(np.full(part.num_rows, now_us), pa.timestamp("us"))
-                stored += sum(intake.append_rows(table, part.append_column("ts_recv", times)))
+                is_new = intake.append_rows(table, part.append_column("ts_recv", times))
+                stored += is_new.count(True)
+                # A snapshot that is there already is no fault of its row.
+                duplicates += is_new.count(False)
             else:
                 stored += sum(intake.append(batch) for batch in tick_batches(table, part, now_us))
-        # A snapshot that is there already is no fault of its row.
-        other = "duplicates" if table == "gex" else "rejected"
-        return {"stored": stored, "rejected": 0, "duplicates": 0, other: rows.num_rows - stored}
+        rejected = rows.num_rows - stored - duplicates
+        return {"stored": stored, "rejected": rejected, "duplicates": duplicates}
 
 
 def table_of(descriptor: flight.FlightDescriptor) -> str:

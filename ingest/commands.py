@@ -43,10 +43,10 @@ Say = Callable[[str], None]
 class LocalSink:
     """The tape of a data folder nobody else writes to."""
 
-    def __init__(self, store: Store, keeper: Keeper) -> None:
+    def __init__(self, store: Store, keeper: Keeper, clock: Clock) -> None:
         self._store = store
         self._keeper = keeper
-        self._gex = GexTape(store, keeper)
+        self._gex = GexTape(store, keeper, clock)
 
     def append(self, batch: TickBatch) -> None:
         """Store rows the guard has passed."""
@@ -101,7 +101,7 @@ def open_sink(settings: Settings, clock: Clock) -> Iterator[LocalSink | IntakeCl
         return
     store = open_store(settings, clock)
     try:
-        yield LocalSink(store, open_keeper(settings, store, clock))
+        yield LocalSink(store, open_keeper(settings, store, clock), clock)
     finally:
         store.close()
 

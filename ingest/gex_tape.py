@@ -16,9 +16,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from core.clock import DAY_US, US_PER_S
+from core.clock import DAY_US, NS_PER_US, US_PER_S, Clock
 from core.log import Log
 from core.schema import GEX
+from ingest.gex_guard import check_gamma
 from ingest.gex_spool import Part
 from storage.keeper import Keeper
 from storage.slow import with_seq
@@ -52,18 +53,28 @@ class _Known:
 class GexTape:
     """Takes rows of `TABLES`; any thread may call any method."""
 
-    def __init__(self, store: Store, keeper: Keeper) -> None:
+    def __init__(self, store: Store, keeper: Keeper, clock: Clock) -> None:
         self._store = store
         self._keeper = keeper
+        self._clock = clock
         self._lock = threading.Lock()
         self._days: OrderedDict[Day, _Known] = OrderedDict()
 
-    def append_new(self, table: str, rows: pa.RecordBatch) -> list[bool]:
-        """Store the rows that are not stored yet; say of each whether it was new.
+    def append_new(self, table: str, rows: pa.RecordBatch) -> list[bool | None]:
+        """Store the rows that are not stored yet; say of each whether it was new, None if refused.
 
-        Visible on return. Raise DiskFull, then none is stored.
+        Visible on return; what the guard refuses is kept in `rejects`. Raise DiskFull, then none is
+        stored.
         """
         assert table in TABLES, table
+        is_good, rejects = check_gamma(table, rows, self._clock.now_ns() // NS_PER_US)
+        if not rejects:
+            return list(self._append_good(table, rows))
+        is_new = iter(self._append_good(table, _only(rows, is_good)))
+        self._store.reject(rejects)
+        return [next(is_new) if good else None for good in is_good.tolist()]
+
+    def _append_good(self, table: str, rows: pa.RecordBatch) -> list[bool]:
         days, keys = _identities(table, rows)
         with self._held(days) as known:
             is_new = _news(days, keys, known)

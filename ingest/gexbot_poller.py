@@ -41,7 +41,7 @@ OTHER_SILENT_S: Final = 5.0
 class Place:
     """Where snapshots go and what is told of them."""
 
-    append_new: Callable[[str, pa.RecordBatch], list[bool]]
+    append_new: Callable[[str, pa.RecordBatch], list[bool | None]]
     reject: Callable[[list[Rejected]], object]
     board: Board
 
@@ -156,7 +156,8 @@ class Poller:
         board.gauge(f"gexbot.{ticker.name}.stale_s", round(stale_s, 3))
         ticker.fetch_ms.show(board, f"gexbot.{ticker.name}.fetch_ms")
         ticker.store_ms.show(board, f"gexbot.{ticker.name}.store_ms")
-        board.count(f"gexbot.{ticker.name}.{'rows' if is_new else 'repeats'}")
+        outcome = "rejects" if is_new is None else "rows" if is_new else "repeats"
+        board.count(f"gexbot.{ticker.name}.{outcome}")
         is_rth = self._plan.hours(answer.recv_ns) == "rth"
         if is_new or not is_rth:
             limit_s = ticker.silent_s if is_rth else None

@@ -62,7 +62,7 @@ class Ingest:
         self.board = Board("ingest", clock)
         self.store = open_store(settings, clock)
         self.keeper = open_keeper(settings, self.store, clock)
-        self.gex = GexTape(self.store, self.keeper)
+        self.gex = GexTape(self.store, self.keeper, clock)
         self._intake = IntakeServer(self.paths, self._answer)
         self._threads: list[threading.Thread] = []
 
@@ -177,7 +177,9 @@ class Ingest:
             case "append":
                 reply["rows"] = self.take(TickBatch.from_arrow(arrow_batch(body)))
             case "append_rows" if header["table"] in GEX_TABLES:
-                reply["is_new"] = self.gex.append_new(header["table"], arrow_batch(body))
+                is_new = self.gex.append_new(header["table"], arrow_batch(body))
+                self.board.count("rejects", is_new.count(None))
+                reply["is_new"] = is_new
             case "append_rows":
                 reply["first_seq"] = self.store.append_rows(header["table"], arrow_batch(body))
             case "publish_gex":

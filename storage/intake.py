@@ -112,8 +112,11 @@ class IntakeClient:
         """Guard and store a batch of a fast table; give the rows stored."""
         return int(self.ask({"op": "append"}, arrow_bytes(batch.to_arrow()))["rows"])
 
-    def append_rows(self, table: str, rows: pa.RecordBatch) -> list[bool]:
-        """Store rows of a slow table; say of each whether it was new, where rows have identity."""
+    def append_rows(self, table: str, rows: pa.RecordBatch) -> list[bool | None]:
+        """Store rows of a slow table.
+
+        Say of each, where rows have identity, whether it was new; None if the guard refused it.
+        """
         reply = self.ask({"op": "append_rows", "table": table}, arrow_bytes(rows))
         return list(reply.get("is_new", ()))
 

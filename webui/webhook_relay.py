@@ -4,6 +4,7 @@ A post is answered when its rows are stored and visible, and not before. What wa
 the writer is away or too many wait, the post is refused and its sender tries again.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -27,8 +28,8 @@ ROWS_TOGETHER_MAX = 2_000
 class Writer(Protocol):
     """The writer's intake as the webhooks use it."""
 
-    def append_rows(self, table: str, rows: pa.RecordBatch) -> list[bool]:
-        """Store rows; say of each whether it was new."""
+    def append_rows(self, table: str, rows: pa.RecordBatch) -> list[bool | None]:
+        """Store rows; say of each whether it was new, None if it was refused."""
 
     def reject(self, rejected: list[Rejected]) -> None:
         """Keep refused rows."""
@@ -45,12 +46,18 @@ class Post:
     rejected: list[Rejected]
     stored: anyio.Event = field(default_factory=anyio.Event)
     new_count: int = 0
+    refused_count: int = 0
     failure: PipelineError | None = None
 
     @property
     def row_count(self) -> int:
         """Rows of all tables."""
         return sum(len(rows) for rows in self.rows.values())
+
+    @property
+    def duplicate_count(self) -> int:
+        """Rows that were stored before."""
+        return self.row_count - self.new_count - self.refused_count
 
 
 class Relay:
@@ -109,16 +116,16 @@ class Relay:
     def _store_once(self, posts: Sequence[Post]) -> None:
         if self._writer is None:
             self._writer = self._connect()
-        counts = dict.fromkeys(range(len(posts)), 0)
+        counts: list[Counter[bool | None]] = [Counter() for _ in posts]
         for table in dict.fromkeys(table for post in posts for table in post.rows):
             owners = [i for i, post in enumerate(posts) for _ in post.rows.get(table, ())]
             rows = [row for post in posts for row in post.rows.get(table, ())]
             batch = gex_batch(rows) if table == "gex" else rows_batch(table, rows)
             is_new = self._writer.append_rows(table, batch)
             for owner, fresh in zip(owners, is_new, strict=True):
-                counts[owner] += fresh
+                counts[owner][fresh] += 1
         rejected = [row for post in posts for row in post.rejected]
         if rejected:
             self._writer.reject(rejected)
-        for i, post in enumerate(posts):
-            post.new_count = counts[i]
+        for post, count in zip(posts, counts, strict=True):
+            post.new_count, post.refused_count = count[True], count[None]

@@ -148,7 +148,7 @@ class Webhooks:
         if post.rows or post.rejected:
             await self._relay.offer(post)
         self._board.count("webhook.rows", post.new_count)
-        self._board.count("webhook.duplicates", post.row_count - post.new_count)
+        self._board.count("webhook.duplicates", post.duplicate_count)
         if refused and len(refused) == len(items):
             return _unprocessable([fault for item in refused for fault in item.faults])
         status, told = _told(items, post)
@@ -231,11 +231,12 @@ def _told(items: Sequence[Item], post: Post) -> tuple[int, dict[str, object]]:
     parsed = [item for item in items if isinstance(item, Parsed)]
     unknown = sum(isinstance(item, Unknown) for item in items)
     faults = [fault for item in items if isinstance(item, Refused) for fault in item.faults]
+    faults += [Fault("", "refused by the guard, see table rejects")] * post.refused_count
     kinds = list(dict.fromkeys(item.kind for item in parsed))
     symbols = list(dict.fromkeys(str(item.row["symbol"]) for item in parsed))
     if post.new_count:
         status, word = 202, "accepted"
-    elif unknown or faults:
+    elif unknown or faults or post.refused_count:
         status, word = 202, "stored_raw"
     else:
         status, word = 200, "duplicate" if parsed else "ignored"
@@ -244,7 +245,7 @@ def _told(items: Sequence[Item], post: Post) -> tuple[int, dict[str, object]]:
         "kind": kinds[0] if len(kinds) == 1 else kinds,
         "ticker": symbols[0] if len(symbols) == 1 else symbols,
         "stored": post.new_count,
-        "duplicates": len(parsed) - post.new_count,
+        "duplicates": post.duplicate_count,
         "ignored": sum(isinstance(item, Ignored) for item in items),
         "stored_raw": unknown,
         "rejected": [asdict(fault) for fault in faults[:FAULTS_SHOWN_MAX]],

@@ -1,7 +1,7 @@
 """Rows given over Flight: stored, rejected with a reason, or refused with what was expected."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 import pytest
@@ -95,6 +95,14 @@ def test_a_gex_snapshot_is_stored_once(client, allowed):
     assert first == {"stored": 1, "rejected": 0, "duplicates": 0}
     again = put(client, allowed, "gex", columns)
     assert again == {"stored": 0, "rejected": 0, "duplicates": 1}
+    mixed = {name: [*list(column), column[0]] for name, column in columns.items()}
+    mixed["ts_event"] = pa.array([NOW + timedelta(seconds=1)] * 2, pa.timestamp("us"))
+    mixed["symbol"] = ["NQ_NDX", ""]
+    told = put(client, allowed, "gex", mixed)
+    assert told == {"stored": 1, "rejected": 1, "duplicates": 0}
+    (reject,) = asked(client, allowed, "SELECT reason, raw FROM rejects WHERE table_name = 'gex'")
+    assert reject["reason"] == "symbol is empty"
+    assert json.loads(reject["raw"])["source"] == "put:writer"
 
 
 @pytest.mark.parametrize(

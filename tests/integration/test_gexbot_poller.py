@@ -32,7 +32,7 @@ class Desk:
     def __init__(self, root, gexbot, now_ns=RTH_NS):
         self.gexbot = gexbot
         self.clock = ShiftedClock(now_ns)
-        self.house = House(root)
+        self.house = House(root, self.clock)
         self.board = Board("ingest", self.clock)
         self.rejected = []
         self.stopping = threading.Event()

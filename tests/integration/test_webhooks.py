@@ -157,6 +157,17 @@ def test_in_a_batch_good_items_are_stored_beside_refused_ones(site):
     assert [fault["path"] for fault in answer.json()["rejected"]] == ["[3].spot"]
 
 
+def test_a_row_only_the_writer_refuses_is_told_as_rejected(site):
+    ahead_ns = site.clock.now_ns() + 400 * 10**9
+    site.clock = ManualClock(ahead_ns)
+    answer = site.post([made.chain(ahead_ns // 10**9), made.chain()])
+    assert answer.status_code == 202
+    told = answer.json()
+    assert (told["stored"], told["duplicates"], len(told["rejected"])) == (1, 0, 1)
+    (kept,) = site.rows("rejects", "NQ_NDX")
+    assert "ahead" in kept["reason"]
+
+
 def test_posts_at_once_are_each_answered_for_their_own_rows(site):
     board = Board("web", site.clock)
     hooks = open_webhooks(site.settings, NAMES, board, site.clock)

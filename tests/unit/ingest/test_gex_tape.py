@@ -1,5 +1,6 @@
 """Each snapshot once, whoever brings it, on a real store."""
 
+import json
 import threading
 from collections import Counter
 from datetime import UTC
@@ -22,15 +23,15 @@ from tests.fakes.manual_clock import ManualClock
 class House:
     """A data folder opened as the ingest process opens it."""
 
-    def __init__(self, root):
+    def __init__(self, root, clock=None):
         self.settings = load_settings({"DATA_DIR": str(root)}, environ={}, env_file=root / "none")
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock(made.CLOSE_S * 10**9)
         self.open()
 
     def open(self):
         self.store = open_store(self.settings, self.clock)
         self.keeper = open_keeper(self.settings, self.store, self.clock)
-        self.tape = GexTape(self.store, self.keeper)
+        self.tape = GexTape(self.store, self.keeper, self.clock)
 
     def rows(self, symbol="NQ_NDX", table="gex"):
         reader = self.keeper.view().scan(table, symbol)
@@ -166,3 +167,38 @@ def test_rows_of_the_made_up_market_are_nobodys_duplicate(house):
     assert house.tape.append_new("gex", demo) == [True]
     assert house.tape.append_new("gex", rows) == [True]
     assert house.tape.append_new("gex", rows) == [False]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"symbol": ""}, "symbol is empty"),
+        ({"ticker": ""}, "ticker is empty"),
+        ({"ts_event": -(2**62)}, "ts_event is before 1990"),
+        ({"ts_event": (made.CLOSE_S + 301) * 10**6}, "ts_event is more than 5 minutes ahead"),
+        ({"spot": float("inf")}, "spot is not a finite number"),
+        ({"spot": float("nan")}, "spot is not a finite number"),
+    ],
+)
+def test_a_row_that_cannot_be_is_a_reject_and_its_neighbours_are_stored(house, change, reason):
+    rows = batch(*(made.chain(made.OPEN_S + i) for i in range(3)))
+    for name, value in change.items():
+        values = rows.column(name).to_pylist()
+        values[1] = value
+        column = pa.array(values, rows.schema.field(name).type)
+        rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+    assert house.tape.append_new("gex", rows) == [True, None, True]
+    assert [second(row) - made.OPEN_S for row in house.rows()] == [0, 2]
+    (kept,) = house.rows("*" if "symbol" in change else "NQ_NDX", "rejects")
+    assert kept["reason"].startswith(reason)
+    assert json.loads(kept["raw"])["package"] == "classic"
+    house.keeper.seal_now(["NQ_NDX", "*"])
+
+
+def test_a_spot_that_was_not_told_is_no_fault_and_totals_are_guarded_too(house):
+    now_ns = made.CLOSE_S * 10**9
+    assert house.tape.append_new("gex", batch(made.maxchange())) == [True]
+    totals = [parse_market_agg("c", "", made.market_agg(), now_ns) for _ in range(2)]
+    totals[1]["symbol"] = ""
+    rows = rows_batch("market_agg", totals)
+    assert house.tape.append_new("market_agg", rows) == [True, None]
