@@ -118,7 +118,19 @@ def answer_sql(
     """One statement, in the query worker's sandbox."""
     metadata = _watermarks(sources.views.view(), "trades")
     reader = _queries(sources).run(sql_question(agent, ask), is_cancelled=is_cancelled)
+    # What the worker says of the tables that are read comes first; without any, trades stand in.
+    metadata |= _asked_watermarks(reader.schema)
     return Answer(_with(reader.schema, metadata), reader)
+
+
+def _asked_watermarks(schema: pa.Schema) -> dict[bytes, bytes]:
+    """Both seqs of the table a statement reads; of trades where it reads that and others."""
+    told = schema.metadata or {}
+    marks = json.loads(told.get(b"watermarks", b"{}"))
+    if marks:
+        asked = marks.get("trades") or next(iter(marks.values()))
+        return {name.encode(): b"%d" % seq for name, seq in asked.items()}
+    return {name: told[name] for name in (b"visible_seq", b"durable_seq") if name in told}
 
 
 def sql_question(agent: Agent, ask: Sql) -> Question:

@@ -215,6 +215,7 @@ def scanned(
     view: View, scan: Scan, known_at_us: int | None, limits: ScanLimits
 ) -> pa.RecordBatchReader | None:
     """The rows; None where corrections make it more than a scan."""
+    marks = view.watermarks(scan.table)  # before any row, so every row up to it is looked at
     rows = view.scan(
         scan.table,
         scan.symbol,
@@ -226,7 +227,6 @@ def scanned(
     # Asked after the rows were fixed: a correction that comes later is not among them.
     if scan.name == "ticks" and has_any_revision(view, scan.symbol):
         return None
-    marks = view.watermarks(scan.table)
     seqs = {"visible_seq": str(marks.visible_seq), "durable_seq": str(marks.durable_seq)}
     fields = TABLES[scan.table].plain_schema
     inner = [columns_of(scan.name)[column] for column in scan.columns]

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from crc32c import crc32c
 
 from core.errors import WalCorrupt
@@ -112,8 +113,11 @@ class SlowTable:
 
     def append(self, rows: pa.RecordBatch | Sequence[dict[str, object]]) -> int:
         """Store rows without `seq`; visible on return. Give the first seq; raise DiskFull."""
+        table = TABLES[self.table]
         with self.lock:
-            batch = with_seq(TABLES[self.table], rows, self.next_seq)
+            batch = with_seq(table, rows, self.next_seq)
+            if table.by_symbol:  # a partition is named by its symbol, so a seal needs one
+                assert "" not in pc.unique(batch.column("symbol")).to_pylist(), "row of no symbol"
             if batch.num_rows == 0:
                 return self.next_seq
             return self._write(encode_frame(batch, self.next_seq), batch.num_rows)

@@ -183,3 +183,16 @@ def test_statements_are_written_down_as_they_read(server, connection):
     tickets = {row["method"]: row["ticket"] for row in found}
     assert tickets["do_get"] == tickets["do_put"] == '{"sql": "SELECT 41 + ?", "params": [1]}'
     assert "CreatePreparedStatement SELECT 41 + ?" in {row["ticket"] for row in found}
+
+
+@pytest.mark.parametrize("table", ["quotes", "trades"])
+@pytest.mark.parametrize(
+    "sql", ["SELECT * FROM {} WHERE symbol = 'MNQ'", "SELECT count(*) FROM {}"]
+)
+def test_sql_says_up_to_where_the_table_it_reads_was_seen(server, sql, table):
+    bearer = [(b"authorization", b"Bearer " + key(server, f"{table}{len(sql)}").encode())]
+    with flight.connect(server.flight_url) as client:
+        ticket = flight.Ticket(sql.format(table))
+        told = client.do_get(ticket, flight.FlightCallOptions(headers=bearer)).schema.metadata
+    seen = len(SYMBOLS) * ROWS if table == "trades" else 0
+    assert int(told[b"visible_seq"]) == seen
