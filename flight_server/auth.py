@@ -82,7 +82,7 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
 
     def __init__(self, book: "CallBook", method: str, agent: Agent | None, key: str) -> None:
         self._book = book
-        self._start_ns = book.clock.now_ns()
+        self.start_ns = book.clock.now_ns()
         self.number = next(book.numbers)
         self.method = method
         self.agent = agent
@@ -132,14 +132,14 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
             ender()
         self._book.audit.note(
             CallEntry(
-                self._start_ns // NS_PER_US,
+                self.start_ns // NS_PER_US,
                 end_ns // NS_PER_US,
                 self.agent.name if self.agent else "",
                 self.method,
                 self.ticket,
                 self.rows,
                 self.bytes,
-                (end_ns - self._start_ns) / NS_PER_MS,
+                (end_ns - self.start_ns) / NS_PER_MS,
                 outcome,
                 f"{self.peer} for {self.on_behalf}" if self.on_behalf else self.peer,
             )

@@ -22,6 +22,7 @@ from flight_server.grpc_flags import set_grpc_flags
 if TYPE_CHECKING:
     from flight_server.asking import Queries
     from flight_server.audit import Audit
+    from flight_server.running import RunningCalls
     from flight_server.server import FlightServer
     from storage.query import QueryService
     from storage.store import Store
@@ -46,6 +47,8 @@ def run(
     set_grpc_flags()
     from flight_server.audit import Audit
     from flight_server.edge import hide_tracebacks
+    from flight_server.running import RunningCalls
+    from storage.paths import Paths
 
     hide_tracebacks()
     store = open_calls(settings, clock)
@@ -60,7 +63,12 @@ def run(
     url = f"{'grpc+tls' if settings.text('TLS_CERT') else 'grpc'}://{settings.text('HOST')}"
     ready({"port": server.port, "url": f"{url}:{server.port}"})
     _log.info("server.started", url=url, port=server.port)
-    _publish_until(stopping, settings, audit, clock, server.port)
+    board = Board("flight", clock)
+    board.gauge("port", server.port)
+    running = RunningCalls(server.active, Paths(settings.data_dir).calls)
+    running.obey()  # whatever is asked there was meant for a server that is gone
+    _publish_until(stopping, settings, audit, running, board)
+    running.withdraw()
     is_clean = server.stop()
     queries.stop()
     audit.stop()
@@ -157,15 +165,17 @@ def _tls(settings: Settings) -> tuple[bytes, bytes] | None:
 
 
 def _publish_until(
-    stop: threading.Event, settings: Settings, audit: "Audit", clock: Clock, port: int
+    stop: threading.Event,
+    settings: Settings,
+    audit: "Audit",
+    running: "RunningCalls",
+    board: Board,
 ) -> None:
     """Keep this process's health board fresh until it is time to stop; others find us by it."""
     from storage.paths import Paths
 
-    board = Board("flight", clock)
     path = Paths(settings.data_dir).status("flight")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    board.gauge("port", port)
     while True:
         board.state("flight", "ok")
         is_behind = audit.lost_count > 0
@@ -174,5 +184,7 @@ def _publish_until(
         board.gauge("calls", audit.noted_count)
         board.gauge("calls_unwritten", audit.noted_count - audit.written_count)
         board.publish(path)
+        running.obey()
+        running.publish()
         if stop.wait(BOARD_S):
             return

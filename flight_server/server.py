@@ -98,6 +98,11 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
             middleware={MIDDLEWARE: CallMiddleware(book)},
         )
 
+    @property
+    def active(self) -> Mapping[int, Call]:
+        """The calls that are running and can be ended, by number."""
+        return self._book.active
+
     def stop(self) -> bool:
         """End streams, wait a moment for running calls; False where some had to be left."""
         self._drain.start()

@@ -76,6 +76,11 @@ class Paths:
         return self.root / "lake"
 
     @property
+    def calls(self) -> Path:
+        """The calls that are running, and requests to end one."""
+        return self.run / "calls"
+
+    @property
     def links(self) -> Path:
         """One-time login links, named by their hash."""
         return self.run / "links"

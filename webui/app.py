@@ -23,6 +23,7 @@ from webui.explore import Explore
 from webui.keys_api import KeysApi
 from webui.login import Login
 from webui.pages import Pages
+from webui.running_api import RunningApi
 from webui.status import Tape, gather, is_serving
 from webui.stream import Stream
 
@@ -91,7 +92,9 @@ def page_routes(gate: Gate, pages: Pages, drill: Drill) -> list[BaseRoute]:
     ]
 
 
-def answer_routes(gate: Gate, api: Api, keys: KeysApi, login: Login) -> list[BaseRoute]:
+def answer_routes(
+    gate: Gate, api: Api, keys: KeysApi, running: RunningApi, login: Login
+) -> list[BaseRoute]:
     """What the scripts of the pages ask."""
     asked: dict[str, Handler] = {
         "/ui/status": api.status,
@@ -104,6 +107,7 @@ def answer_routes(gate: Gate, api: Api, keys: KeysApi, login: Login) -> list[Bas
         "/ui/service": api.service,
     }
     changed: dict[str, Handler] = {
+        "/ui/queries/cancel": running.end,
         "/ui/keys": keys.create,
         "/ui/keys/revoke": keys.revoke,
         "/ui/sessions/end": keys.end_session,

@@ -21,7 +21,10 @@ SCRIPT = "text/javascript; charset=utf-8"
 BUNDLES = {
     "app.css": (STYLES, "text/css; charset=utf-8"),
     "overview.js": ((*COMMON, "entry_overview.js"), SCRIPT),
-    "drill.js": ((*COMMON, "heat.js", "market.js", "keys.js", "entry_drill.js"), SCRIPT),
+    "drill.js": (
+        (*COMMON, "heat.js", "market.js", "keys.js", "queries.js", "entry_drill.js"),
+        SCRIPT,
+    ),
     "login.js": (("login.js",), SCRIPT),
     "explore.js": (("explore.js",), SCRIPT),
 }

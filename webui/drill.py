@@ -11,6 +11,7 @@ from core.errors import PipelineError
 from core.schema import TABLES
 from flight_server.keys import SCOPES, KeyRecord, KeyRing
 from storage.manifest import Partition
+from webui.access import Visitor
 from webui.calls import DENIED, FINE, CallRow, KeyCalls, is_live
 from webui.coverage import sealed_hours
 from webui.ledger import CheckRow
@@ -80,7 +81,11 @@ class Drill:
         sheet.r["slowest"] = [call_row(call) for call in slow[:SLOWEST]]
         sheet.r["failing"] = [call_row(call) for call in bad[:SLOWEST]]
         boot = self.pages.boot("queries", ["status", "queries"])
-        return self.pages.render("queries.html", request, sheet, boot, key=key)
+        visitor: Visitor = request.state.visitor
+        may_cancel = "admin" in visitor.scopes
+        return self.pages.render(
+            "queries.html", request, sheet, boot, key=key, may_cancel=may_cancel
+        )
 
     def keys(self, request: Request) -> Response:
         """Keys with what they did, and who is logged in."""

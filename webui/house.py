@@ -22,6 +22,7 @@ from webui.login import Login
 from webui.metrics import metrics_answer
 from webui.pages import Pages
 from webui.picture import Gatherer
+from webui.running_api import RunningApi
 from webui.sessions import Sessions, Throttle
 from webui.stream import Stream
 from webui.tape import StoreTape
@@ -58,7 +59,7 @@ def open_house(settings: Settings, clock: Clock, *, is_demo: bool = False) -> Ho
     keys = KeysApi(ring, sessions, hub, journal, clock)
     found = page_routes(gate, pages, drill)
     api = Api(hub)
-    found += answer_routes(gate, api, keys, login)
+    found += answer_routes(gate, api, keys, RunningApi(paths, journal), login)
     found += explore_routes(gate, Explore(pages, api, hub.gatherer))
     found += plain_routes(
         gate, Health(paths.run, tape, clock), metrics_answer(hub.gatherer), assets

@@ -18,6 +18,7 @@ from core.log import Log
 from core.schema import LOGGED_TABLES
 from core.session import Market, session_at
 from core.settings import Settings
+from flight_server.running import RunningCall, read_running
 from storage.manifest import Snapshot
 from storage.paths import Paths
 from webui.calls import Calls
@@ -75,6 +76,7 @@ class Gatherer:
         self.coverage = Coverage()
         self.boards: Sequence[BoardStatus] = ()
         self.services: Sequence[Service] = ()
+        self.running: Sequence[RunningCall] = ()
         self.storage = Storage()
         self.now_ns = clock.now_ns()
         self.is_stored = False
@@ -111,6 +113,7 @@ class Gatherer:
         }
         self._measure_rates()
         self.calls.look()
+        self.running = read_running(self.paths.calls)
         if self.ledger.look(self.now_ns):
             self._note_gaps()
         self._measure_storage()

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from core.board import BoardStatus
-from core.clock import HOUR_NS, NS_PER_S, US_PER_S
+from core.clock import HOUR_NS, NS_PER_MS, NS_PER_S, US_PER_S
 from core.session import next_change_ns, session_at
+from flight_server.running import RunningCall
 from webui.calls import TARGET_MS, KeyCalls
 from webui.ledger import GapRow
 from webui.market import levels_of, regime_of
@@ -103,6 +104,7 @@ def queries_sheet(now: Gatherer) -> Sheet:
     p99 = max((key.p99 for key in keys if key.p99 == key.p99), default=None)
     sheet.t["queries.count"] = format_count(sum(key.count for key in keys))
     sheet.t["queries.p99"] = format_ms(p99)
+    sheet.r["running"] = [running_row(call, now.now_ns) for call in now.running]
     sheet.s["queries.p99"] = "none" if p99 is None else "ok" if p99 <= TARGET_MS else "warn"
     sheet.t["queries.denied"] = f"{sum(key.denied for key in keys):,}"
     sheet.t["queries.failed"] = f"{sum(key.failed for key in keys):,}"
@@ -147,6 +149,22 @@ def key_row(key: KeyCalls) -> Row:
             format_ms(key.p95),
             format_ms(key.p99),
             f"{key.denied:,}",
+        ],
+    )
+
+
+def running_row(call: RunningCall, now_ns: int) -> Row:
+    """A running call: since when, whose, what, rows sent, how long; the last is a button."""
+    return Row(
+        key=call.id,
+        state="ok",
+        cells=[
+            call.started_ns // NS_PER_MS,
+            call.key or "(no key)",
+            call.ticket or call.method,
+            format_count(call.rows),
+            format_age(max(now_ns - call.started_ns, 0) / NS_PER_S),
+            "Cancel",
         ],
     )
 

@@ -7,6 +7,7 @@ import pytest
 from pyarrow import flight
 
 from core.clock import HOUR_US, NS_PER_S
+from flight_server.running import RunningCalls, ask_to_end, read_running
 from flight_server.streams import Limits
 from tests.unit.flight_server.house import FlightHouse, flight_house, refused, wait_until
 
@@ -75,6 +76,26 @@ def test_a_client_that_goes_away_ends_its_live_stream(house):
     wait_until(lambda: not house.book.active)
     wait_until(lambda: house.audit.noted_count == 1)
     assert house.calls()[0]["outcome"] in ("ok", "cancelled")
+
+
+def test_a_running_call_is_told_of_and_ended_from_another_process(house):
+    house.trade([1.0])
+    running = RunningCalls(house.book.active, house.paths.calls)
+    reader = house.reader("live:MNQ?from_seq=1")
+    reader.read_chunk()
+    running.publish()
+    (call,) = read_running(house.paths.calls)
+    assert (call.key, call.ticket) == ("tester", "live:MNQ?from_seq=1")
+    # A request that was meant for the server before this one ends nothing.
+    ask_to_end(house.paths.calls, f"{call.id.partition('-')[0]}-1")
+    running.obey()
+    assert not next(iter(house.book.active.values())).is_cancelled
+    ask_to_end(house.paths.calls, call.id)
+    running.obey()
+    wait_until(lambda: not house.book.active)
+    assert reader.read_all().num_rows == 0  # it has ended
+    running.publish()
+    assert read_running(house.paths.calls) == []
 
 
 def test_a_client_that_leaves_a_long_answer_frees_it(house):

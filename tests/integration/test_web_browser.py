@@ -7,6 +7,7 @@ from statistics import median
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
+from pyarrow import flight
 
 from tests.fakes.deadline import until
 from tests.integration.browsing import PAGES, SIZES, Listener, chromium
@@ -223,6 +224,23 @@ def test_a_key_is_made_shown_once_and_revoked_by_typing_its_name(page):
     dialog.locator("input").fill("browser-made")
     dialog.get_by_role("button", name="Revoke").click()
     expect(page.locator("tr", has_text="browser-made")).to_contain_text("revoked")
+
+
+def test_a_running_call_is_listed_and_cancelled(page, demo_server):
+    ask = flight.FlightCallOptions(
+        headers=[(b"authorization", b"Bearer " + demo_server.key.encode())]
+    )
+    client = flight.connect(demo_server.flight_url)
+    reader = client.do_get(flight.Ticket("live:VIX"), ask)
+    reader.read_chunk()
+    page.goto("/queries")
+    line = page.locator('[data-r="running"] tr', has_text="live:VIX")
+    line.get_by_role("button", name="Cancel").click()
+    page.get_by_role("button", name="Cancel the call").click()
+    expect(page.locator("#detail")).not_to_be_visible()
+    expect(line).to_have_count(0)
+    reader.read_all()  # it has ended
+    client.close()
 
 
 def test_numbers_that_change_make_no_rubbish(page):

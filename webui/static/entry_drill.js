@@ -4,5 +4,6 @@ import { start } from "./app.js";
 import { startData } from "./data.js";
 import { startKeys } from "./keys.js";
 import { startMarket } from "./market.js";
+import { startQueries } from "./queries.js";
 
-start([startData, startKeys, startMarket]);
+start([startData, startKeys, startMarket, startQueries]);

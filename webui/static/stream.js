@@ -6,6 +6,7 @@
 
 const RETRY_S = [0.25, 0.5, 1, 2, 5];
 const SILENT_MS = 2_500;
+const WATCH_MS = 500;
 const HIDDEN_CLOSE_MS = 60_000;
 const POLL_MS = 2_000;
 
@@ -19,10 +20,11 @@ export class Stream {
     this.isFrozen = false;
     this.pending = null;
     this.heardAt = 0;
+    this.watchedAt = 0;
     this.frames = [];
     document.addEventListener("visibilitychange", () => this.onVisibility());
     window.addEventListener("pagehide", () => this.socket && this.socket.close());
-    setInterval(() => this.watch(), 500);
+    setInterval(() => this.watch(), WATCH_MS);
     this.connect();
   }
 
@@ -106,9 +108,13 @@ export class Stream {
 
   watch() {
     const isOpen = this.socket && this.socket.readyState === WebSocket.OPEN;
+    const now = performance.now();
+    // Where we were late ourselves, what came meanwhile is still to be taken.
+    if (now - this.watchedAt > 2 * WATCH_MS) this.heardAt = now;
+    this.watchedAt = now;
     if (!isOpen || this.isFrozen || document.hidden) return;
-    if (performance.now() - this.heardAt > SILENT_MS) {
-      this.heardAt = performance.now();
+    if (now - this.heardAt > SILENT_MS) {
+      this.heardAt = now;
       const silent = this.socket;
       this.socket = null;
       silent.close();

@@ -37,14 +37,15 @@ function holderOf(cell, value) {
   return holder;
 }
 
-/** Fill a table body; classes of the columns are in `data-classes`. */
+/** Fill a table body; classes of the columns are in `data-classes`, with a bar between columns. */
 export function fillTable(body, rows) {
-  const classes = (body.dataset.classes || "").split(" ");
+  const classes = (body.dataset.classes || "").split("|");
   keepChildren(body, rows.length, () => {
     const line = make("tr");
     classes.forEach((name, i) => {
       const cell = make("td", name);
       if (i === 0) cell.append(make("i", "mark"));
+      if (isAct(name)) cell.append(make("button", "danger"));
       line.append(cell);
     });
     return line;
@@ -52,12 +53,18 @@ export function fillTable(body, rows) {
   rows.forEach((row, i) => {
     const line = body.children[i];
     line.dataset.state = row.state || "ok";
-    row.cells.forEach((value, j) => {
+    if (line.dataset.key !== row.key) line.dataset.key = row.key;
+    row.cells.slice(0, classes.length).forEach((value, j) => {
       const cell = line.children[j];
       if (j === 0) cell.firstElementChild.dataset.state = row.state || "ok";
-      putValue(holderOf(cell, value), value);
+      putValue(isAct(classes[j]) ? cell.firstElementChild : holderOf(cell, value), value);
     });
   });
+}
+
+/** Whether a column holds a button, which acts on the row's key. */
+function isAct(name) {
+  return name.split(" ").includes("act");
 }
 
 /** Fill a list whose items are a mark and some spans. */
