@@ -28,6 +28,7 @@ class _Log:
         self._read_bytes = 0
         self.folded: list[pa.RecordBatch] = []
         self._loose: list[pa.RecordBatch] = []
+        self._loose_rows = 0  # counted as they come: summing up each time is dear
 
     def refresh(self) -> None:
         if self._path.stat().st_size == self._read_bytes:
@@ -38,12 +39,14 @@ class _Log:
         end = 0
         for frame in scan_frames(raw):
             if not frame.is_reservation:
-                self._loose.append(frame.batch())
+                batch = frame.batch()
+                self._loose.append(batch)
+                self._loose_rows += batch.num_rows
             end = frame.end
         self._read_bytes += end
-        if sum(batch.num_rows for batch in self._loose) >= FOLD_ROWS:
+        if self._loose_rows >= FOLD_ROWS:
             self.folded.append(_one_batch(self._loose))
-            self._loose = []
+            self._loose, self._loose_rows = [], 0
 
     def pieces(self) -> list[pa.RecordBatch]:
         """The rows as they lie; never an empty batch."""

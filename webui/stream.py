@@ -92,7 +92,10 @@ class Stream:
                 case {"sub": list(topics)}:
                     watcher.want([topic for topic in topics if isinstance(topic, str)])
                 case {"ack": int(number)}:
+                    was_full = not watcher.may_send
                     watcher.ack(number)
+                    if not was_full:
+                        continue  # it waits for the next tick, not for this
                 case {"pause": bool(is_paused)}:
                     watcher.is_paused = is_paused
                     watcher.unacked.clear()
