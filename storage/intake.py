@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ log = Log("intake")
 LENGTHS = struct.Struct("<II")
 HEADER_BYTES_MAX = 1 << 20
 BODY_BYTES_MAX = 256 << 20
+RECEIVE_BYTES = 64 << 10
 CALLERS_MAX = 32
 REPLY_TIMEOUT_S = 600.0
 Handler = Callable[[dict[str, Any], bytes], dict[str, Any]]
@@ -46,7 +47,7 @@ class IntakeServer:
         """Listen; a socket left by a killed writer is replaced (the writer's lock is held)."""
         self._paths.run.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._paths.intake_socket.unlink(missing_ok=True)
-        with _short(self._paths.intake_socket) as address:
+        with short_address(self._paths.intake_socket) as address:
             self._socket.bind(address)
         self._socket.listen(CALLERS_MAX)
         self._thread.start()
@@ -100,7 +101,7 @@ class IntakeClient:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(REPLY_TIMEOUT_S)
         try:
-            with _short(paths.intake_socket) as address:
+            with short_address(paths.intake_socket) as address:
                 self._socket.connect(address)
         except OSError as error:
             self._socket.close()
@@ -126,20 +127,8 @@ class IntakeClient:
 
     def reject(self, rejected: list[Rejected]) -> None:
         """Keep refused rows."""
-        rows = [
-            {
-                "table": r.table,
-                "symbol": r.symbol,
-                "source": r.source,
-                "reason": r.reason,
-                "raw": r.raw.hex(),
-                "ts_recv": r.ts_recv,
-                "ts_event": r.ts_event,
-            }
-            for r in rejected
-        ]
-        if rows:
-            self.ask({"op": "reject", "rows": rows})
+        if rejected:
+            self.ask({"op": "reject", "rows": rejected_rows(rejected)})
 
     @property
     def seals_apart(self) -> bool:
@@ -165,10 +154,7 @@ class IntakeClient:
             raise Unavailable("the writer hung up", hint="is it still running?") from error
         if answer is None:
             raise Unavailable("the writer hung up", hint="is it still running?")
-        reply, _ = answer
-        if "error" in reply:
-            raise StoreError(str(reply["error"]), hint=str(reply.get("hint", "")))
-        return reply
+        return checked(answer[0])
 
     def close(self) -> None:
         """Hang up."""
@@ -190,13 +176,29 @@ def arrow_batch(raw: bytes) -> pa.RecordBatch:
         return reader.read_next_batch()
 
 
+def rejected_rows(rejected: Sequence[Rejected]) -> list[dict[str, Any]]:
+    """Refused rows as they are sent."""
+    return [
+        {
+            "table": r.table,
+            "symbol": r.symbol,
+            "source": r.source,
+            "reason": r.reason,
+            "raw": r.raw.hex(),
+            "ts_recv": r.ts_recv,
+            "ts_event": r.ts_event,
+        }
+        for r in rejected
+    ]
+
+
 def rejected_from(rows: list[dict[str, Any]]) -> list[Rejected]:
-    """Refused rows as `IntakeClient.reject` sent them."""
+    """Refused rows as `rejected_rows` made them."""
     return [Rejected(**{**row, "raw": bytes.fromhex(row["raw"])}) for row in rows]
 
 
 @contextmanager
-def _short(path: Path) -> Iterator[str]:
+def short_address(path: Path) -> Iterator[str]:
     """A socket address that stays short: paths of sockets end at 107 bytes."""
     fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -205,34 +207,55 @@ def _short(path: Path) -> Iterator[str]:
         os.close(fd)
 
 
-def _send(peer: socket.socket, header: dict[str, Any], body: bytes = b"") -> None:
+def request_bytes(header: dict[str, Any], body: bytes = b"") -> bytes:
+    """One request or reply as it is sent.
+
+    In one piece: each call gives the interpreter away, and getting it back may take a while.
+    """
     raw = json.dumps(header).encode()
-    # In one piece: each call gives the interpreter away, and getting it back may take a while.
-    peer.sendall(b"".join((LENGTHS.pack(len(raw), len(body)), raw, body)))
+    return b"".join((LENGTHS.pack(len(raw), len(body)), raw, body))
+
+
+def size_of(raw: bytearray) -> int:
+    """How many bytes a request or reply has that begins so, as far as that is known."""
+    if len(raw) < LENGTHS.size:
+        return LENGTHS.size
+    header_bytes, body_bytes = LENGTHS.unpack_from(raw)
+    if header_bytes > HEADER_BYTES_MAX or body_bytes > BODY_BYTES_MAX:
+        raise ValueError(f"request of {header_bytes}+{body_bytes} bytes is too large")
+    return LENGTHS.size + int(header_bytes) + int(body_bytes)
+
+
+def parse_whole(raw: bytearray) -> tuple[dict[str, Any], bytes]:
+    """Header and body; raise ValueError. Nothing follows before the reply."""
+    if len(raw) != size_of(raw):
+        raise ValueError(f"{len(raw) - size_of(raw)} bytes follow a request before its reply")
+    header_bytes, _ = LENGTHS.unpack_from(raw)
+    body_start = LENGTHS.size + header_bytes
+    parsed = json.loads(raw[LENGTHS.size : body_start])
+    if not isinstance(parsed, dict):
+        raise ValueError("request header is not an object")
+    return parsed, bytes(memoryview(raw)[body_start:])
+
+
+def checked(reply: dict[str, Any]) -> dict[str, Any]:
+    """A reply that is no error; raise StoreError with the writer's own words."""
+    if "error" in reply:
+        raise StoreError(str(reply["error"]), hint=str(reply.get("hint", "")))
+    return reply
+
+
+def _send(peer: socket.socket, header: dict[str, Any], body: bytes = b"") -> None:
+    peer.sendall(request_bytes(header, body))
 
 
 def _receive(peer: socket.socket) -> tuple[dict[str, Any], bytes] | None:
-    lengths = _exactly(peer, LENGTHS.size)
-    if lengths is None:
+    raw = bytearray(peer.recv(RECEIVE_BYTES))
+    if not raw:
         return None
-    header_bytes, body_bytes = LENGTHS.unpack(lengths)
-    if header_bytes > HEADER_BYTES_MAX or body_bytes > BODY_BYTES_MAX:
-        raise ValueError(f"request of {header_bytes}+{body_bytes} bytes is too large")
-    header = _exactly(peer, header_bytes)
-    body = _exactly(peer, body_bytes) if body_bytes else b""
-    if header is None or body is None:
-        return None
-    parsed = json.loads(header)
-    if not isinstance(parsed, dict):
-        raise ValueError("request header is not an object")
-    return parsed, body
-
-
-def _exactly(peer: socket.socket, size: int) -> bytes | None:
-    parts = bytearray()
-    while len(parts) < size:
-        part = peer.recv(min(size - len(parts), 1 << 20))
+    while (missing := size_of(raw) - len(raw)) > 0:
+        part = peer.recv(min(missing, 1 << 20))
         if not part:
             return None
-        parts += part
-    return bytes(parts)
+        raw += part
+    return parse_whole(raw)

@@ -5,9 +5,10 @@ the writer is away or too many wait, the post is refused and its sender tries ag
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -23,18 +24,19 @@ from ingest.gex_uw import Row, rows_batch
 log = Log("webhooks")
 WAITING_MAX = 500
 ROWS_TOGETHER_MAX = 2_000
+ROWS_ON_LOOP_MAX = 16  # about a third of a millisecond each
 
 
 class Writer(Protocol):
     """The writer's intake as the webhooks use it."""
 
-    def append_rows(self, table: str, rows: pa.RecordBatch) -> list[bool | None]:
+    async def append_rows(self, table: str, rows: pa.RecordBatch) -> list[bool | None]:
         """Store rows; say of each whether it was new, None if it was refused."""
 
-    def reject(self, rejected: list[Rejected]) -> None:
+    async def reject(self, rejected: list[Rejected]) -> None:
         """Keep refused rows."""
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Hang up."""
 
 
@@ -63,7 +65,7 @@ class Post:
 class Relay:
     """Hands posts to the writer from one task; `offer` may be called from any task."""
 
-    def __init__(self, connect: Callable[[], Writer]) -> None:
+    def __init__(self, connect: Callable[[], Awaitable[Writer]]) -> None:
         self._connect = connect
         self._writer: Writer | None = None
         self._send, self._receive = anyio.create_memory_object_stream[Post](WAITING_MAX)
@@ -88,24 +90,24 @@ class Relay:
                     while rows < ROWS_TOGETHER_MAX:
                         posts.append(self._receive.receive_nowait())
                         rows += posts[-1].row_count
-                await anyio.to_thread.run_sync(self._store, posts)
+                await self._store(posts)
                 for post in posts:
                     post.stored.set()
         finally:
             self._send.close()
             self._receive.close()
             if self._writer is not None:
-                self._writer.close()
+                await self._writer.close()
 
-    def _store(self, posts: Sequence[Post]) -> None:
+    async def _store(self, posts: Sequence[Post]) -> None:
         """Store posts; a writer that hung up since the last time is called once more."""
         for is_last in (self._writer is None, True):
             try:
-                self._store_once(posts)
+                await self._store_once(posts)
                 return
             except PipelineError as error:
                 if self._writer is not None:
-                    self._writer.close()
+                    await self._writer.close()
                     self._writer = None
                 if is_last or not error.retry:
                     for post in posts:
@@ -113,19 +115,27 @@ class Relay:
                     log.warning("posts.not_stored", posts=len(posts), why=error.message)
                     return
 
-    def _store_once(self, posts: Sequence[Post]) -> None:
+    async def _store_once(self, posts: Sequence[Post]) -> None:
         if self._writer is None:
-            self._writer = self._connect()
+            self._writer = await self._connect()
         counts: list[Counter[bool | None]] = [Counter() for _ in posts]
         for table in dict.fromkeys(table for post in posts for table in post.rows):
             owners = [i for i, post in enumerate(posts) for _ in post.rows.get(table, ())]
             rows = [row for post in posts for row in post.rows.get(table, ())]
-            batch = gex_batch(rows) if table == "gex" else rows_batch(table, rows)
-            is_new = self._writer.append_rows(table, batch)
+            batch = await _batch(table, rows)
+            is_new = await self._writer.append_rows(table, batch)
             for owner, fresh in zip(owners, is_new, strict=True):
                 counts[owner][fresh] += 1
         rejected = [row for post in posts for row in post.rejected]
         if rejected:
-            self._writer.reject(rejected)
+            await self._writer.reject(rejected)
         for post, count in zip(posts, counts, strict=True):
             post.new_count, post.refused_count = count[True], count[None]
+
+
+async def _batch(table: str, rows: list[Row]) -> pa.RecordBatch:
+    """Rows as columns; many of them elsewhere, so that the loop does not stand still."""
+    make = gex_batch if table == "gex" else partial(rows_batch, table)
+    if len(rows) <= ROWS_ON_LOOP_MAX:
+        return make(rows)
+    return await anyio.to_thread.run_sync(make, rows)

@@ -27,7 +27,7 @@ from ingest.gex_links import LinkRules, read_request, rules_of
 from ingest.gex_queue import JobQueue
 from ingest.gex_uw import Row
 from ingest.gex_values import Fault, Faulty, parse_json
-from storage.intake import IntakeClient
+from storage.intake_loop import open_intake
 from storage.paths import Paths
 from webui.edge import error_answer
 from webui.webhook_guard import Guard, GuardRules
@@ -180,7 +180,7 @@ def open_webhooks(
     )
     return Webhooks(
         Guard(rules, clock),
-        Relay(partial(IntakeClient, paths)),
+        Relay(partial(open_intake, paths)),
         JobQueue(paths.gex_jobs, clock),
         rules_of(settings.words("GEX_HISTORY_HOSTS")),
         board=board,

@@ -1,16 +1,26 @@
 """Rows handed to the writer by another process."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from core.batch import Rejected, TickBatch
 from core.errors import DiskFull, StoreError, Unavailable
-from storage.intake import IntakeClient, IntakeServer, arrow_batch, rejected_from
+from storage.intake import (
+    IntakeClient,
+    IntakeServer,
+    arrow_batch,
+    rejected_from,
+    request_bytes,
+    short_address,
+)
+from storage.intake_loop import open_intake
 from storage.paths import Paths
 from tests.fakes.ticks import trades
 
@@ -102,3 +112,31 @@ def test_a_request_too_large_is_cut_off(paths: Paths) -> None:
     with pytest.raises(Unavailable, match="hung up"):
         client.ask({"op": "x" * (2 << 20)})
     client.close()
+
+
+def test_a_loop_hands_on_the_same_rows_however_long_they_are(paths: Paths, writer: Writer) -> None:
+    rows = pa.RecordBatch.from_pydict({"symbol": ["MNQ" * 100_000]})
+
+    async def hand_on() -> None:
+        intake = await open_intake(paths)
+        assert await intake.append_rows("gaps", rows) == []
+        await intake.close()
+        with pytest.raises(Unavailable, match="hung up"):
+            await intake.append_rows("gaps", rows)
+
+    anyio.run(hand_on)
+    ((header, body),) = writer.asked
+    assert header == {"op": "append_rows", "table": "gaps"}
+    assert arrow_batch(body).equals(rows)
+
+
+def test_requests_that_do_not_wait_for_their_reply_are_hung_up_on(
+    paths: Paths, writer: Writer
+) -> None:
+    with socket.socket(socket.AF_UNIX) as caller:
+        with short_address(paths.intake_socket) as address:
+            caller.connect(address)
+        caller.sendall(request_bytes({"op": "a"}) + request_bytes({"op": "b"}))
+        caller.settimeout(5)
+        assert caller.recv(1) == b""
+    assert writer.asked == []
