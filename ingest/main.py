@@ -168,6 +168,9 @@ class Ingest:
                 self.board.gauge(f"durable_seq.{table.name}", marks.durable_seq)
         failure = self.store.commit_failure
         self.board.state("hot store", "down" if failure else "ok", str(failure or ""), limit_s=5)
+        if self.keeper.seal_s is not None:
+            self.board.gauge("sealer.last_s", self.keeper.seal_s)
+        self.board.gauge("retention.pruned_files", self.keeper.pruned_count)
         sealing = self.keeper.failure
         self.board.state("sealer", "degraded" if sealing else "ok", str(sealing or ""), limit_s=5)
 

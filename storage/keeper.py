@@ -57,6 +57,8 @@ class Keeper:
         self._sealed_hour_us = 0
         self._swept_day = -1
         self.failure: PipelineError | None = None
+        self.pruned_count = 0  # files past retention that left the lake
+        self.seal_s: float | None = None  # what sealing the last hour took
 
     def start(self) -> None:
         """Begin the rounds."""
@@ -97,9 +99,11 @@ class Keeper:
             due_us = (now_ns - int(self._options.grace_s * NS_PER_S)) // NS_PER_US
             hour_us = due_us // HOUR_US * HOUR_US
             if hour_us > self._sealed_hour_us:
-                for table in LOGGED_TABLES:
-                    self._seal_table(table.name, hour_us, None)
+                start_ns = self._clock.monotonic_ns()
+                files = sum(self._seal_table(table.name, hour_us, None) for table in LOGGED_TABLES)
                 self._sealed_hour_us = hour_us
+                if files:
+                    self.seal_s = (self._clock.monotonic_ns() - start_ns) / NS_PER_S
             for table in LOGGED_TABLES:
                 self._let_go(table.name, now_ns)
             day = now_ns // DAY_NS
@@ -160,7 +164,9 @@ class Keeper:
         cutoff_us = (now_ns - self._options.retention_days * DAY_NS) // NS_PER_US
         for table in TABLES:
             changed = compact(self._lake_url, table, before_date=today, clock=self._clock)
-            changed += prune(self._lake_url, table, cutoff_us=cutoff_us, clock=self._clock)
+            pruned = prune(self._lake_url, table, cutoff_us=cutoff_us, clock=self._clock)
+            changed += pruned
+            self.pruned_count += len(pruned)
             vacuum(self._lake_url, table, grace_s=VACUUM_GRACE_S, clock=self._clock)
             leader = "trades" if table.startswith("bars_") else table
             if changed and self._store.paths.head(leader).exists():

@@ -85,6 +85,7 @@ class Gatherer:
         self._seqs: deque[tuple[int, dict[str, int]]] = deque(maxlen=RATE_SPAN + 1)
         self._beats: dict[str, str] = {}
         self._beat = -1
+        self._pruned_count = 0
         self._sealed_us: int | None = None
         self._states: dict[str, str] = {}
         self._covered: tuple[object, ...] = ()
@@ -152,6 +153,17 @@ class Gatherer:
                 self.journal.note("sealer", "ok", text)
             self._sealed_us = sealed_us
         self._states = states
+        self._note_pruned()
+
+    def _note_pruned(self) -> None:
+        """Say when history was cut at the retention limit; the count starts anew with ingest."""
+        counts = [b["gauges"].get("retention.pruned_files") for b in self.boards]
+        count = next((int(c) for c in counts if c is not None), 0)
+        if count > self._pruned_count:
+            days = self.settings.number("RETENTION_DAYS")
+            text = f"{count - self._pruned_count} files older than {days} d left the lake"
+            self.journal.note("retention", "ok", text)
+        self._pruned_count = count
 
     def _note_gaps(self) -> None:
         now = {(gap.table, gap.gap_id): gap.state for gap in self.ledger.account.gaps}

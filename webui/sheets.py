@@ -30,6 +30,8 @@ EVENTS_SHOWN = 12
 KEYS_SHOWN = 6
 SLOW_SHOWN = 5
 SEAL_GRACE_S = 5
+SKEW_S_MAX = 1
+LAG_GAUGE = "dxlink.lag_ms."
 NOTHING = ""
 SESSION_WORDS = {"rth": "Regular hours", "eth": "Extended hours", "closed": "Market closed"}
 TARGET_PERCENT = 99.9
@@ -54,7 +56,7 @@ def status_sheet(now: Gatherer) -> Sheet:
         Row(key=s.key, state=s.state, cells=[f"{s.title} {s.word}", s.detail])
         for s in now.services
         if s.state in ("down", "degraded", "late")
-    ] + _storage_problems(now)
+    ] + _own_problems(now)
     sheet.t["shape"] = shape_of(now)
     return sheet
 
@@ -265,6 +267,7 @@ def _hot(sheet: Sheet, now: Gatherer) -> None:
     sheet.t["hot.rows"] = format_count(storage.hot_rows)
     sheet.t["hot.window"] = f"{now.settings.number('HOT_MINUTES')} m"
     sheet.t["hot.seal"] = format_age(seal_in_s(now))
+    sheet.t["hot.took"] = format_age(_gauge(now, "sealer.last_s"))
     sheet.a["hot.sealed"] = None if storage.sealed_us is None else storage.sealed_us // 1_000
     sheet.t["hot.free"] = format_bytes(storage.free_bytes)
     sheet.s["hot.free"] = "degraded" if storage.is_nearly_full else "ok"
@@ -298,12 +301,35 @@ def _integrity(sheet: Sheet, now: Gatherer) -> None:
     sheet.a["int.failed"] = failed.ts_us // 1_000 if failed else None
 
 
-def _storage_problems(now: Gatherer) -> list[Row]:
+def _own_problems(now: Gatherer) -> list[Row]:
+    """What is wrong with this machine: its disk, its clock."""
     found = []
+    behind_s = clock_behind_s(now)
+    if behind_s > SKEW_S_MAX:
+        told = f"live prices come {format_age(behind_s)} before they happened, limit {SKEW_S_MAX} s"
+        found.append(Row(key="clock", state="degraded", cells=["Clock is slow", told]))
     if now.storage.is_nearly_full:
         free = format_bytes(now.storage.free_bytes)
         found.append(Row(key="disk", state="degraded", cells=["Disk nearly full", f"{free} left"]))
     return found
+
+
+def clock_behind_s(now: Gatherer) -> float:
+    """How far behind the venues' clocks ours is for sure, in seconds: 0 where nothing proves it.
+
+    A price that arrives late may have been delayed; one that arrives before its time cannot.
+    """
+    lags = [
+        value
+        for board in now.boards
+        for name, value in board["gauges"].items()
+        if name.startswith(LAG_GAUGE)
+    ]
+    return max(-min(lags, default=0.0) / 1_000, 0.0)
+
+
+def _gauge(now: Gatherer, name: str) -> float | None:
+    return next((b["gauges"][name] for b in now.boards if name in b["gauges"]), None)
 
 
 def _behind(now: Gatherer) -> int:

@@ -109,6 +109,7 @@ class TapeMachine(RuleBasedStateMachine):
         self.keeper.round()
         first_seq = self.views.hot.first_seq("trades")
         assert first_seq == self.next_seq - 3, "older segments were sealed and let go"
+        assert self.keeper.seal_s is not None
 
     @invariant()
     def every_row_is_seen_once_in_order(self) -> None:
