@@ -203,15 +203,15 @@ def open_store(settings: Settings, clock: Clock) -> Store:
     """Open the store of a data folder, knowing what the lake already holds."""
     paths = Paths(settings.data_dir)
     check_is_no_copy(paths)
+    snapshots = {t.name: Manifest(settings.lake_url, t.name).snapshot() for t in LOGGED_TABLES}
     sealed = {
-        table.name: max(snapshot.last_seq, *snapshot.sealed_seq.values(), 0)
-        for table in LOGGED_TABLES
-        for snapshot in [Manifest(settings.lake_url, table.name).snapshot()]
+        name: max(snapshot.last_seq, *snapshot.sealed_seq.values(), 0)
+        for name, snapshot in snapshots.items()
     }
     options = StoreOptions(
         commit_ms=settings.number("COMMIT_MS"),
         sealed_seqs=sealed,
-        newest_sealed_us=Manifest(settings.lake_url, "trades").snapshot().newest_us(),
+        newest_sealed_us=snapshots["trades"].newest_us(),
     )
     return Store.open(paths, options, disk=OsDisk(), clock=clock)
 
