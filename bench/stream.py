@@ -12,7 +12,7 @@ from storage.paths import Paths
 
 ROWS = 4_000_000
 PUT_ROWS = 65_536
-ROUNDS = 9
+ROUNDS = 21
 CLOCK = SystemClock()
 
 

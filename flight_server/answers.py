@@ -20,7 +20,7 @@ from flight_server.asking import Queries
 from flight_server.bars import bars_question
 from flight_server.book_at import LOOK_BACK_US, book_question
 from flight_server.bounds import time_bounds
-from flight_server.gapbook import GAPS_SHOWN_MAX, GapBook, refuse_gaps
+from flight_server.gapbook import GAPS_SHOWN_MAX, Gap, GapBook, refuse_gaps
 from flight_server.keys import Agent
 from flight_server.put import Puts
 from flight_server.ticket_kinds import Bars, BookAt, Range, Span, Sql, State, Tail
@@ -157,8 +157,9 @@ def known_symbols(sources: Sources, view: View) -> frozenset[str]:
 
 def _scan(sources: Sources, view: View, table: str, symbol: str, span: Span) -> Answer:
     metadata = _watermarks(view, table)
-    metadata[b"gaps"] = _check_range(sources, view, table, symbol, span)
-    reader = view.scan(
+    # Before the rows are fixed: a gap that closes in between is told of, never hidden.
+    gaps = sources.gaps.overlapping(view, table, symbol, span.start_us, span.end_us)
+    rows = view.scan(
         table,
         symbol,
         start_us=span.start_us,
@@ -166,22 +167,31 @@ def _scan(sources: Sources, view: View, table: str, symbol: str, span: Span) -> 
         known_at_us=span.known_at_us,
         standing_only=True,
     )
-    return Answer(_with(reader.schema, metadata), reader)
+    if rows.rows_max == 0:
+        _check_empty(sources, view, symbol, span)
+    metadata[b"gaps"] = _told(gaps, span)
+    return Answer(_with(rows.schema, metadata), rows)
 
 
 def _check_range(sources: Sources, view: View, table: str, symbol: str, span: Span) -> bytes:
     """Tell apart unknown, outside retention and empty; give the gaps as JSON."""
     rows, _ = view.estimate(table, symbol, start_us=span.start_us, end_us=span.end_us)
     if rows == 0:
-        require_known(sources, view, symbol)
-        _check_retention(sources, symbol, span)
+        _check_empty(sources, view, symbol, span)
     gaps = sources.gaps.overlapping(view, table, symbol, span.start_us, span.end_us)
+    return _told(gaps, span)
+
+
+def _told(gaps: list[Gap], span: Span) -> bytes:
+    """The gaps as JSON; raise GapInRange where the asker wants none."""
     if span.is_strict:
         refuse_gaps(gaps)
     return _gaps_json(gaps)
 
 
-def _check_retention(sources: Sources, symbol: str, span: Span) -> None:
+def _check_empty(sources: Sources, view: View, symbol: str, span: Span) -> None:
+    """Raise where a range without rows is no good question."""
+    require_known(sources, view, symbol)
     kept_from_us = sources.clock.now_ns() // NS_PER_US - sources.retention_days * DAY_US
     if span.end_us is not None and span.end_us <= kept_from_us:
         raise OutsideRetention(
@@ -205,8 +215,8 @@ def _watermarks(view: View, table: str) -> dict[bytes, bytes]:
     }
 
 
-def _gaps_json(gaps: Sequence[object]) -> bytes:
-    shown = [gap.shown() for gap in gaps[:GAPS_SHOWN_MAX]]  # type: ignore[attr-defined]
+def _gaps_json(gaps: Sequence[Gap]) -> bytes:
+    shown = [gap.shown() for gap in gaps[:GAPS_SHOWN_MAX]]
     return json.dumps(shown).encode()
 
 

@@ -9,7 +9,7 @@ word more goes to the worker. The rows are the same either way, which a test hol
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -213,8 +213,8 @@ class ScanLimits:
 
 def scanned(
     view: View, scan: Scan, known_at_us: int | None, limits: ScanLimits
-) -> pa.RecordBatchReader | None:
-    """The rows; None where corrections make it more than a scan."""
+) -> pa.RecordBatchReader:
+    """The rows, in time order."""
     marks = view.watermarks(scan.table)  # before any row, so every row up to it is looked at
     rows = view.scan(
         scan.table,
@@ -224,9 +224,6 @@ def scanned(
         known_at_us=known_at_us,
         standing_only=scan.name == "ticks",
     )
-    # Asked after the rows were fixed: a correction that comes later is not among them.
-    if scan.name == "ticks" and has_any_revision(view, scan.symbol):
-        return None
     seqs = {"visible_seq": str(marks.visible_seq), "durable_seq": str(marks.durable_seq)}
     fields = TABLES[scan.table].plain_schema
     inner = [columns_of(scan.name)[column] for column in scan.columns]
@@ -240,17 +237,6 @@ def scanned(
     return pa.RecordBatchReader.from_batches(schema, _batches(rows, schema, inner, scan, limits))
 
 
-def has_any_revision(view: View, symbol: str) -> bool:
-    """Whether a correction or cancel of the symbol is anywhere on the tape."""
-    snapshot = view.snapshot("trades")
-    if any(file.has_revisions for file in snapshot.pruned(symbols=[symbol])):
-        return True
-    after = snapshot.sealed_seq.get(symbol, 0)
-    return any(
-        has_revisions(part.batch) for part in view.hot.slices("trades", symbol, after_seq=after)
-    )
-
-
 def has_revisions(batch: pa.RecordBatch) -> bool:
     """Whether a batch holds a correction or cancel; only trades know them."""
     if "kind" not in batch.schema.names:
@@ -261,7 +247,7 @@ def has_revisions(batch: pa.RecordBatch) -> bool:
 
 
 def _batches(
-    rows: pa.RecordBatchReader,
+    rows: Iterable[pa.RecordBatch],
     schema: pa.Schema,
     inner: list[str],
     scan: Scan,

@@ -90,6 +90,7 @@ class MappedBlock:
         self._valid_rows = 0
         self._judged_rows = 0
         self._has_revisions = False
+        self.full: HotSlice | None = None  # once no row can come any more
 
     def batch(self, words: Words) -> pa.RecordBatch:
         """All rows the block has room for, as Arrow arrays over the map."""
@@ -105,13 +106,15 @@ class MappedBlock:
 
     def cut(self, words: Words, first: int, rows: int) -> HotSlice:
         """Rows [first, rows) of the block as a slice."""
+        is_whole = first == 0 and rows == self._block_rows
+        if is_whole and self.full is not None and self._batch_words == words.count:
+            return self.full
         self._measure(rows)
         seqs = self.values["seq"]
         valid = self.values.get("valid")
         whole = self.batch(words)
-        # A full block is given as it is, so what Arrow has counted of it is not counted again.
-        is_whole = first == 0 and rows == whole.num_rows
-        return HotSlice(
+        found = HotSlice(
+            # As it is, so what Arrow has counted of it is not counted again.
             whole if is_whole else whole.slice(first, rows - first),
             self._is_sorted,
             valid is None or self._valid_rows == self._seen_rows,
@@ -119,6 +122,9 @@ class MappedBlock:
             int(seqs[first]),
             int(seqs[rows - 1]),
         )
+        if is_whole:
+            self.full = found
+        return found
 
     def revising(self, words: Words, up_to_seq: int) -> pa.RecordBatch | None:
         """The corrections and cancels among the rows up to a seq, None where there are none."""
@@ -132,6 +138,8 @@ class MappedBlock:
 
     def rows_up_to(self, seq: int) -> int:
         """Visible rows with a seq at or below `seq`."""
+        if self.full is not None and self.full.last_seq <= seq:
+            return self._block_rows
         rows = self.segment.visible_rows(self.number)
         seqs = self.values["seq"]
         if rows and int(seqs[rows - 1]) > seq:
@@ -299,6 +307,10 @@ class FastReader:
         for block in reversed(self._by_symbol.get(-1 if code is None else code, ())):
             rows = block.rows_up_to(up_to_seq)
             if rows == 0:
+                continue
+            full = block.full
+            if full is not None and full.first_seq > after_seq:
+                found.append(Span(block, 0, rows))
                 continue
             seqs = block.values["seq"][:rows]
             if int(seqs[-1]) <= after_seq:

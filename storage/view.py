@@ -6,26 +6,23 @@ twice, never not at all. Nothing here is changed in place; a new moment is a new
 """
 
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from core.schema import TABLES
-from storage.cold import ColdPart, cold_parts
+from storage.cold import cold_parts
 from storage.head import Watermarks
 from storage.hot import HotReader
 from storage.manifest import Manifest, Partition, Snapshot
 from storage.paths import Paths
-from storage.ranges import Range, cut, filtered, in_range
-from storage.reader import HotSlice
+from storage.ranges import Range
+from storage.scan import HotPart, Part, Scan
 from storage.standing import RevisionBook
 
-BATCH_ROWS = 16_384
-LINED_UP_MAX = 256
 FRONT_FILES_MAX = 50  # sealed files looked through for the front contract's last trade
-SORT_ORDER = [("ts_event", "ascending"), ("ts_ns", "ascending"), ("seq", "ascending")]
 
 
 class View:
@@ -65,7 +62,7 @@ class View:
         end_us: int | None = None,
         known_at_us: int | None = None,
         standing_only: bool = False,
-    ) -> pa.RecordBatchReader:
+    ) -> Scan:
         """Rows of one symbol in time order; batches of at most 16,384 rows, text as dictionary.
 
         `standing_only` leaves out trades that are not valid or that a later row revises.
@@ -76,9 +73,7 @@ class View:
         parts = self._parts(table, symbol, wanted, visible_seq)
         if standing_only and table == "trades":
             wanted = self._standing(symbol, wanted, visible_seq)
-        return pa.RecordBatchReader.from_batches(
-            TABLES[table].schema, _in_order(parts, wanted, table)
-        )
+        return Scan(table, parts, wanted)
 
     def columns(
         self, table: str, symbol: str, names: Sequence[str], *, start_us: int, end_us: int
@@ -108,7 +103,7 @@ class View:
 
     def _parts(
         self, table: str, symbol: str, wanted: Range, visible_seq: int | None = None
-    ) -> "list[ColdPart | HotPart]":
+    ) -> list[Part]:
         """The pieces that may hold rows of the range, each row in exactly one of them."""
         snapshot = self.snapshot(table)
         sealed_seq = snapshot.sealed_seq.get(symbol if TABLES[table].by_symbol else "", 0)
@@ -127,7 +122,7 @@ class View:
             files = []
             after_seq = 0
         slices = self.hot.slices(table, symbol, after_seq=after_seq, up_to_seq=visible_seq)
-        parts: list[ColdPart | HotPart] = list(cold_parts(files, table, self.hot.words))
+        parts: list[Part] = list(cold_parts(files, table, self.hot.words))
         parts += [
             HotPart(part)
             for part in slices
@@ -162,115 +157,13 @@ class View:
         for file in files:
             bounds = Range(file.min_ts_us, file.max_ts_us + 1)
             wanted = self._standing(symbol, bounds, visible_seq)
-            rows = pa.Table.from_batches(
-                _in_order(self._parts("trades", symbol, wanted), wanted, "trades"),
-                TABLES["trades"].schema,
-            )
+            rows = Scan("trades", self._parts("trades", symbol, wanted), wanted).read_all()
             if contract is not None:
                 rows = rows.filter(pc.equal(rows["contract"].cast(pa.utf8()), contract))
             if rows.num_rows:
                 last = rows.slice(rows.num_rows - 1).combine_chunks().to_batches()[0]
                 return last.cast(TABLES["trades"].plain_schema)
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class HotPart:
-    """A slice of a hot block as a part of a scan."""
-
-    slice: HotSlice
-
-    @property
-    def rows(self) -> int:
-        return int(self.slice.batch.num_rows)
-
-    @property
-    def bounds(self) -> tuple[int, int]:
-        return self.slice.min_ts_us, self.slice.max_ts_us
-
-    @property
-    def is_sorted(self) -> bool:
-        return self.slice.is_sorted
-
-    @property
-    def is_hot(self) -> bool:
-        return True
-
-    def columns(self, names: Sequence[str], wanted: Range) -> Iterator[pa.RecordBatch]:
-        """Some columns of the range."""
-        rows = self.slice.batch
-        yield rows.select(list(names)).filter(in_range(rows, wanted))
-
-    def batches(self, wanted: Range) -> Iterator[pa.RecordBatch]:
-        """Rows of the range; zero-copy where the slice is sorted and all rows are wanted."""
-        batch = self.slice.batch
-        low, high = self.bounds
-        if wanted.holds(low, high):
-            pass
-        elif self.slice.is_sorted:
-            batch = cut(batch, wanted)
-        else:
-            batch = batch.filter(in_range(batch, wanted))
-        yield filtered(batch, wanted, all_valid=self.slice.all_valid)
-
-
-def _in_order(
-    parts: "list[ColdPart | HotPart]", wanted: Range, table: str
-) -> Iterator[pa.RecordBatch]:
-    """Stream the parts in time order; only parts whose times overlap are read at once."""
-    waiting = sorted(parts, key=lambda part: (*part.bounds, part.is_hot))
-    while waiting:
-        together = [waiting.pop(0)]
-        end = together[0].bounds[1]
-        while waiting and _overlaps(together[-1], waiting[0], end):
-            end = max(end, waiting[0].bounds[1])
-            together.append(waiting.pop(0))
-        if len(together) == 1 and together[0].is_sorted:
-            # Slices of memory cost next to nothing to line up; doing so ahead keeps the sender
-            # from waiting for each of them.
-            while together[0].is_hot and len(together) < LINED_UP_MAX and _follows(waiting, end):
-                together.append(waiting.pop(0))
-                end = together[-1].bounds[1]
-            if together[0].is_hot:
-                yield from [
-                    c for part in together for b in part.batches(wanted) for c in _chunks(b)
-                ]
-            else:
-                for batch in together[0].batches(wanted):
-                    yield from _chunks(batch)
-            continue
-        rows = [b for part in together for b in part.batches(wanted) if b.num_rows]
-        merged = pa.Table.from_batches(rows, TABLES[table].schema).unify_dictionaries()
-        for batch in merged.sort_by(SORT_ORDER).combine_chunks().to_batches():
-            yield from _chunks(batch)
-
-
-def _follows(waiting: "list[ColdPart | HotPart]", end: int) -> bool:
-    """Whether the next part is sorted, hot, and wholly after `end` and before the one after it."""
-    if not waiting or not waiting[0].is_hot or not waiting[0].is_sorted:
-        return False
-    after, following = waiting[0], waiting[1:2]
-    return after.bounds[0] >= end and not any(
-        _overlaps(after, part, after.bounds[1]) for part in following
-    )
-
-
-def _overlaps(before: "ColdPart | HotPart", after: "ColdPart | HotPart", end: int) -> bool:
-    """Whether `after` may hold rows older than the end of what was taken.
-
-    Slices of one symbol's hot blocks follow each other in seq, so equal times are in order.
-    """
-    if before.is_hot and after.is_hot and before.is_sorted and after.is_sorted:
-        return after.bounds[0] < end
-    return after.bounds[0] <= end
-
-
-def _chunks(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-    if 0 < batch.num_rows <= BATCH_ROWS:
-        yield batch
-        return
-    for start in range(0, batch.num_rows, BATCH_ROWS):
-        yield batch.slice(start, BATCH_ROWS)
 
 
 def _row_bytes(table: str) -> int:

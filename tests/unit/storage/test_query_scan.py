@@ -142,15 +142,18 @@ def test_too_many_rows_are_refused(view):
         scanned(view, scan, None, ScanLimits(10**9, 1_000)).read_all()
 
 
-def test_corrected_ticks_are_left_to_the_worker(tmp_path):
+def test_ticks_of_a_range_leave_out_what_a_later_row_revises(tmp_path):
     made = QueryTape(tmp_path)
     made.add("MNQ", 100)
+    engine = Engine(made.paths, made.lake_url, EngineOptions(1 << 30, 1), SystemClock())
     view = Views(made.paths, made.lake_url).view()
-    scan = parse_scan("FROM ticks WHERE symbol = 'MNQ'")
-    assert scanned(view, scan, None, LIMITS) is not None
+    sql = "FROM ticks WHERE symbol = 'MNQ'"
     revised = {"source_seq": np.array([10]), "kind": np.array(["cancel"], object)}
     made.add("MNQ", 1, **revised)
-    assert scanned(view, scan, None, LIMITS) is None
-    made.seal("MNQ")
-    assert scanned(view, scan, None, LIMITS) is None
+    for _ in range(2):
+        found = scanned(view, parse_scan(sql), None, LIMITS).read_all()
+        assert found.num_rows == 99
+        assert 10 not in found["source_seq"].to_pylist()
+        assert in_order(found).to_pylist() == in_order(ask(engine, sql)).to_pylist()
+        made.seal("MNQ")
     made.close()
