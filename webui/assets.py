@@ -17,14 +17,12 @@ COMMON = (
     "words.js", "table.js", "cells.js", "stream.js", "chart_view.js", "chart.js", "ladder.js",
     "shell.js", "palette.js", "overview.js", "shape.js", "app.js", "data.js",
 )  # fmt: skip
+MARKET = ("heat.js", "columns.js", "tape.js", "market.js")
 SCRIPT = "text/javascript; charset=utf-8"
 BUNDLES = {
     "app.css": (STYLES, "text/css; charset=utf-8"),
     "overview.js": ((*COMMON, "entry_overview.js"), SCRIPT),
-    "drill.js": (
-        (*COMMON, "heat.js", "market.js", "keys.js", "queries.js", "entry_drill.js"),
-        SCRIPT,
-    ),
+    "drill.js": ((*COMMON, *MARKET, "keys.js", "queries.js", "entry_drill.js"), SCRIPT),
     "login.js": (("login.js",), SCRIPT),
     "explore.js": (("explore.js",), SCRIPT),
 }

@@ -92,6 +92,11 @@ def format_clock(ts_ms: float | None) -> str:
     return f"{_moment(ts_ms).astimezone(NEW_YORK):%H:%M:%S}"
 
 
+def format_millis(ts_ms: float) -> str:
+    """HH:MM:SS.mmm in New York, for tables of ticks."""
+    return f"{format_clock(ts_ms)}.{int(ts_ms % 1_000):03d}"
+
+
 def format_day_clock(ts_ms: float | None) -> str:
     """Day and time in New York."""
     if ts_ms is None:

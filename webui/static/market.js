@@ -1,21 +1,20 @@
 /** One symbol in depth: the newest ticks, depth over time, and gamma as it was. */
 
 import { Heat } from "./heat.js";
-import { keepChildren, make } from "./table.js";
+import { TAPE_MS, Tape } from "./tape.js";
 import { writeText } from "./cells.js";
 import { copyText } from "./shell.js";
 import { showGamma } from "./overview.js";
-import { DASH, formatClock, formatMillis, formatPrice } from "./words.js";
+import { formatClock } from "./words.js";
 
-const TICKS_MS = 500;
 const HEAT_MS = 2_000;
-const SIDES = { 1: ["buy", "up"], "-1": ["sell", "down"], 0: [DASH, ""] };
 
 export function startMarket(boot, page) {
   if (boot.page !== "market" || !boot.symbol) return;
   const isFrozen = () => document.getElementById("freeze").getAttribute("aria-pressed") === "true";
   const heat = new Heat(document.getElementById("heat"));
-  every(TICKS_MS, isFrozen, () => showTicks(boot.symbol));
+  const tape = new Tape(boot.symbol);
+  every(TAPE_MS, isFrozen, () => tape.fetch());
   every(HEAT_MS, isFrozen, () => showHeat(boot.symbol, heat));
   startScrub(boot.symbol, page.chart);
   document.addEventListener("click", (event) => {
@@ -45,26 +44,6 @@ async function getJson(path) {
   const answer = await fetch(path);
   if (!answer.ok) throw new TypeError(`HTTP ${answer.status}`);
   return answer.json();
-}
-
-async function showTicks(symbol) {
-  const found = await getJson(`/ui/sample?symbol=${symbol}&n=500`);
-  const body = document.getElementById("ticks");
-  keepChildren(body, found.rows.length, () => {
-    const line = make("tr");
-    for (const name of ["", "n v", "n", "", "n", "n", "", "n"]) line.append(make("td", name));
-    return line;
-  });
-  found.rows.forEach((row, i) => {
-    const [ts, price, size, side, bid, ask, contract, seq] = row;
-    const [word, look] = SIDES[side];
-    const cells = [formatMillis(ts), formatPrice(price), size.toLocaleString("en-US"), word,
-      formatPrice(bid), formatPrice(ask), contract, seq.toLocaleString("en-US")];
-    const line = body.children[i];
-    cells.forEach((text, j) => writeText(line.children[j], text));
-    if (line.children[3].dataset.state !== look) line.children[3].dataset.state = look;
-  });
-  writeText(document.getElementById("ticks-note"), `the last ${found.rows.length}, twice a second`);
 }
 
 async function showHeat(symbol, heat) {
