@@ -18,7 +18,7 @@ from core.clock import SystemClock
 from core.errors import PipelineError, SettingsError
 from core.log import start_logging
 from core.roles import ROLES, Part, processes_of
-from core.settings import Settings, load_settings
+from core.settings import Settings, load_settings, reachable
 from storage.paths import Paths
 
 EXIT_FINE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
@@ -249,7 +249,7 @@ def run_up(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def _say_ready(settings: Settings, facts: Mapping[str, Mapping[str, object]], key: str) -> None:
-    host = settings.text("HOST")
+    host = reachable(settings.text("HOST"))
     secure = "+tls" if settings.text("TLS_CERT") else ""
     line = "ready"
     if "flight" in facts:

@@ -345,7 +345,7 @@ QUERIES = Table(
         Column("bytes", pa.int64(), "bytes sent"),
         Column("ms", pa.float64(), "time from the call to its end", "ms"),
         Column("outcome", TEXT, "ok, cancelled or an error code"),
-        Column("peer", pa.utf8(), "the caller's address"),
+        Column("peer", pa.utf8(), "the caller's address, then `for mcp ADDRESS` of who asked /mcp"),
     ),
     by_symbol=False,
 )

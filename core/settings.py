@@ -113,6 +113,16 @@ SETTINGS: tuple[Setting, ...] = (
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+WILDCARD_HOSTS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+
+
+def reachable(host: str, asked: str | None = None) -> str:
+    """The host of an address a client can use: HOST, or where that is every one, the one `asked`.
+
+    It stands in brackets where it has colons.
+    """
+    found = (asked or LOOPBACK_HOSTS[0]) if host in WILDCARD_HOSTS else host
+    return f"[{found}]" if ":" in found else found
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from core.errors import SettingsError, Unauthenticated, Unavailable
 from storage.disk import Disk
 
 SCOPES = ("read", "sql", "live", "write", "ui", "admin")
+SEES_ALL = frozenset({"ui", "admin"})  # the dashboard shows every symbol to whoever is let in
 KEYS_MAX = 10_000
 RATE_DEFAULT = 10_000.0
 RATE_MAX = 1_000_000.0
@@ -150,11 +151,12 @@ class KeyRing:
             )
         return agent
 
-    def is_active(self, key_id: str) -> bool:
-        """Whether a key still lets somebody in, without its text."""
+    def holder(self, key_id: str) -> Agent | None:
+        """Whose key this is, without its text; None where it lets nobody in any more."""
         self._reload_if_changed()
         known = self._by_id.get(key_id)
-        return known is not None and known[0].state(self._clock.now_ns()) == "active"
+        is_active = known is not None and known[0].state(self._clock.now_ns()) == "active"
+        return known[1] if known is not None and is_active else None
 
     def create(self, request: KeyRequest) -> str:
         """Add a key and return its text, which is kept nowhere."""
@@ -313,6 +315,12 @@ def _check_request(request: KeyRequest) -> None:
         for symbol in request.symbols
         if not _SYMBOL.fullmatch(symbol)
     ]
+    seeing = sorted(SEES_ALL & set(request.scopes))
+    if request.symbols and seeing:
+        faults.append(
+            f"scope {' and '.join(seeing)} with a list of symbols: the dashboard shows all of "
+            "them; expected no list, or two keys"
+        )
     if not 0 < request.rate <= RATE_MAX:
         faults.append(f"rate {request.rate}: expected calls per second up to {RATE_MAX:.0f}")
     if faults:

@@ -15,6 +15,7 @@ import httpx
 
 from core.clock import Clock
 from core.errors import FeedError, FeedGarbled, FeedLost, FeedRefused
+from ingest.clock_proof import clock_error_s
 from ingest.gex_values import parse_json
 
 LEGACY_HOST: Final = "api.gexbot.com"
@@ -72,11 +73,15 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A body and how long it took to come, in milliseconds; `recv_ns` is wall time at its end."""
+    """A body and how long it took to come, in milliseconds; `recv_ns` is wall time at its end.
+
+    `clock_error_s` is what its `Date` proves of our clock, see `ingest.clock_proof`.
+    """
 
     body: bytes = field(repr=False)
     recv_ns: int
     ms: float
+    clock_error_s: float | None = None
 
 
 class Gexbot:
@@ -108,7 +113,7 @@ class Gexbot:
     async def fetch(self, path: str) -> Answer:
         """One answer to one GET."""
         timeout_s = TIMEOUT_S if self._is_warm else FIRST_TIMEOUT_S
-        began_ns = self._clock.monotonic_ns()
+        began_ns, asked_ns = self._clock.monotonic_ns(), self._clock.now_ns()
         self.request_count += 1
         try:
             async with self._http.stream(
@@ -122,7 +127,9 @@ class Gexbot:
         self._is_warm = True
         ms = (self._clock.monotonic_ns() - began_ns) / 1e6
         _check(response, body)
-        return Answer(body, self._clock.now_ns(), ms)
+        recv_ns = self._clock.now_ns()
+        error_s = clock_error_s(response.headers.get("date"), asked_ns, recv_ns)
+        return Answer(body, recv_ns, ms, error_s)
 
 
 @asynccontextmanager

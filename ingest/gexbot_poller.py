@@ -143,6 +143,9 @@ class Poller:
     async def _take(self, ticker: _Ticker, answer: Answer) -> None:
         began_ns = self._clock.monotonic_ns()
         ticker.fetch_ms.add(answer.ms)
+        if answer.clock_error_s is not None:
+            self._place.board.gauge("clock.error_s.GEXBot", answer.clock_error_s)
+            self._place.board.gauge("clock.told_s.GEXBot", answer.recv_ns / NS_PER_S)
         row = self._row(ticker, answer)
         if row is None:
             return

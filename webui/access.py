@@ -15,10 +15,10 @@ from starlette.responses import RedirectResponse, Response
 
 from core.errors import BadTicket, Forbidden, TooMuch, Unauthenticated
 from core.settings import LOOPBACK_HOSTS
-from flight_server.keys import KeyRing
+from flight_server.keys import SEES_ALL, KeyRing
 from webui.sessions import ADMIN_SCOPES, Session, Sessions
 
-SCOPES_IN = frozenset({"ui", "admin"})  # one of these opens the pages
+SCOPES_IN = SEES_ALL  # one of these opens the pages
 BODY_BYTES_MAX = 8_192
 Handler = Callable[[Request], Response]
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -32,6 +32,15 @@ class Visitor:
     scopes: frozenset[str]
     session_id: str = ""
     symbols: frozenset[str] | None = None
+
+    def require_all_symbols(self) -> None:
+        """Raise Forbidden for a key that may see some symbols only."""
+        if self.symbols is not None:
+            raise Forbidden(
+                f"the key of {self.name!r} is limited to {', '.join(sorted(self.symbols))}, "
+                "and every symbol is shown here",
+                hint="use a key without a list of symbols",
+            )
 
     def require(self, *scopes: str) -> None:
         """Raise Forbidden where none of the scopes is held."""
@@ -72,9 +81,11 @@ class Gate:
         """The session of a request's cookie; one opened with a key ends with that key."""
         secret = request.cookies.get(self.cookie_name(request.url.port or 0), "")
         session = self.sessions.find(secret) if secret else None
-        if session is not None and session.key_id and not self.ring.is_active(session.key_id):
-            self.sessions.close(session.id)
-            return None
+        if session is not None and session.key_id:
+            holder = self.ring.holder(session.key_id)
+            if holder is None or holder.symbols is not None:
+                self.sessions.close(session.id)
+                return None
         return session
 
     def page(self, handler: Handler) -> Endpoint:
@@ -86,13 +97,17 @@ class Gate:
                 back = quote(request.url.path, safe="/")
                 return RedirectResponse(f"/login?next={back}", 303)
             visitor.require(*SCOPES_IN)
+            visitor.require_all_symbols()
             request.state.visitor = visitor
             return await anyio.to_thread.run_sync(handler, request)
 
         return guarded
 
     def api(self, handler: Handler, *scopes: str) -> Endpoint:
-        """An answer for programs; one of `scopes` is needed (default: those of the pages)."""
+        """An answer for programs; one of `scopes` is needed (default: those of the pages).
+
+        A handler that keys of other scopes may ask minds their symbols itself.
+        """
 
         async def guarded(request: Request) -> Response:
             visitor = self.visitor(request)
@@ -101,6 +116,8 @@ class Gate:
                     "log in, or send a key", hint="authorization: Bearer KEY, or: tickflight ui"
                 )
             visitor.require(*(scopes or SCOPES_IN))
+            if SCOPES_IN.issuperset(scopes):
+                visitor.require_all_symbols()
             if request.method not in ("GET", "HEAD"):
                 check_origin(request)
                 request.state.body = await read_body(request)

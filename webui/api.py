@@ -10,13 +10,14 @@ import pyarrow.parquet as pq
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from core.clock import NS_PER_MS, US_PER_S
+from core.clock import US_PER_S
 from core.errors import BadTicket, UnknownInstrument
 from flight_server.bounds import time_bounds
-from storage.reader import HotSlice
 from webui.access import Visitor
+from webui.columns import MEDIA_TYPE, raw_columns
 from webui.hub import Hub
 from webui.market import gex_ticker
+from webui.newest import SAMPLE_COLUMNS, as_lists, newest_first, newest_trades, trades_after
 from webui.picture import Gatherer
 from webui.services import Service
 from webui.sheets import (
@@ -37,8 +38,8 @@ HEAT_S, HEAT_EVERY_S = 600, 3
 MOMENTS = 240
 GEX_WINDOW_US = 600 * US_PER_S
 EVENTS_OF_SERVICE = 100
-TAIL_GROWTH = 8
-SAMPLE_COLUMNS = ("ts_event", "price", "size", "side", "bid", "ask", "contract", "seq")
+COLS_ROWS, COLS_ROWS_MAX = 500, 100_000
+SEQ_MAX = 1 << 53  # what a browser counts to
 
 
 class Api:
@@ -73,7 +74,22 @@ class Api:
         """The newest trades, newest first, as rows of plain numbers."""
         symbol = self._symbol(request)
         batch = self._tail(symbol, whole(request, "n", 500, 1, SAMPLE_ROWS_MAX))
-        return JSONResponse({"symbol": symbol, "columns": SAMPLE_COLUMNS, "rows": _rows(batch)})
+        return JSONResponse({"symbol": symbol, "columns": SAMPLE_COLUMNS, "rows": as_lists(batch)})
+
+    def cols(self, request: Request) -> Response:
+        """The newest trades, oldest first, as raw columns; with `after` only those above a seq."""
+        symbol, tape = self._symbol(request), self._now.tape
+        count = whole(request, "n", COLS_ROWS, 1, COLS_ROWS_MAX)
+        after = whole(request, "after", 0, 0, SEQ_MAX)
+        # Read before the rows, so that what comes meanwhile is told with the next answer.
+        seen = tape.watermarks("trades").visible_seq
+        found = (
+            trades_after(tape, symbol, after, count)
+            if after
+            else newest_trades(tape, symbol, count)
+        )
+        about = {"symbol": symbol, "seq": seen}
+        return Response(raw_columns(found, about), media_type=MEDIA_TYPE)
 
     def newest(self, request: Request, rows: int) -> pa.Table:
         """The newest valid trades of the symbol that is asked for."""
@@ -96,7 +112,7 @@ class Api:
         names = [n for n in names if visitor.symbols is None or n in visitor.symbols]
         samples = {name: as_records(self._tail(name, count)) for name in names}
         ticket = f"tail:{names[0] if names else 'MNQ'}?n={count}"
-        python = python_for(self._now.flight_url, ticket)
+        python = python_for(self._now.flight_url(request.url.hostname), ticket)
         return JSONResponse({"samples": samples, "ticket": ticket, "python": python})
 
     def heat(self, request: Request) -> Response:
@@ -164,25 +180,8 @@ class Api:
         return name
 
     def _tail(self, symbol: str, rows: int) -> pa.Table:
-        """The newest valid trades in memory, newest first; ever longer looks back."""
-        tape = self._now.tape
-        seq = tape.watermarks("trades").visible_seq
-        back = max(rows * TAIL_GROWTH, 1_000)
-        while True:
-            slices = tape.after("trades", symbol, max(seq - back, 0))
-            if sum(s.batch.num_rows for s in slices) >= rows or back >= seq:
-                return newest_first(slices, rows)
-            back *= TAIL_GROWTH
-
-
-def newest_first(slices: list[HotSlice], rows: int) -> pa.Table:
-    """The last valid rows of some slices."""
-    if not slices:
-        return pa.table({name: pa.array([], pa.int64()) for name in SAMPLE_COLUMNS})
-    found = pa.Table.from_batches([s.batch for s in slices]).select([*SAMPLE_COLUMNS, "valid"])
-    found = found.filter(found.column("valid")).drop_columns(["valid"])
-    found = found.slice(max(found.num_rows - rows, 0))
-    return found.take(np.arange(found.num_rows - 1, -1, -1))
+        """The newest valid trades in memory, newest first."""
+        return newest_first(newest_trades(self._now.tape, symbol, rows))
 
 
 def heat_column(row: Mapping[str, Any]) -> list[object] | None:
@@ -227,13 +226,7 @@ def python_for(flight_url: str, ticket: str) -> str:
 
 def as_records(table: pa.Table) -> list[dict[str, object]]:
     """Rows with names, times in epoch ms."""
-    return [dict(zip(SAMPLE_COLUMNS, row, strict=True)) for row in _rows(table)]
-
-
-def _rows(table: pa.Table) -> list[list[object]]:
-    columns = [table.column(name).to_pylist() for name in SAMPLE_COLUMNS[1:]]
-    times = table.column("ts_event").cast(pa.int64()).to_numpy() * 1_000 / NS_PER_MS
-    return [list(row) for row in zip(times.tolist(), *columns, strict=True)]
+    return [dict(zip(SAMPLE_COLUMNS, row, strict=True)) for row in as_lists(table)]
 
 
 def whole(request: Request, name: str, default: int, low: int, high: int) -> int:

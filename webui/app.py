@@ -46,8 +46,11 @@ class Health:
 
     def status(self, request: Request) -> Response:
         """Parts, symbols and watermarks as JSON."""
-        now_ns = self._clock.now_ns()
-        return JSONResponse(gather(read_boards(self._run_dir, now_ns), self._tape, now_ns))
+        now_ns, visitor = self._clock.now_ns(), request.state.visitor
+        status = gather(read_boards(self._run_dir, now_ns), self._tape, now_ns)
+        if visitor.symbols is not None:
+            status["symbols"] = [s for s in status["symbols"] if s["symbol"] in visitor.symbols]
+        return JSONResponse(status)
 
     def healthz(self, request: Request) -> Response:
         """200 where everything needed is alive, else 503; nothing else is told."""
@@ -100,6 +103,7 @@ def answer_routes(
         "/ui/status": api.status,
         "/ui/bars": api.bars,
         "/ui/sample": api.sample,
+        "/ui/cols": api.cols,
         "/ui/sample.parquet": api.parquet,
         "/ui/heat": api.heat,
         "/ui/gex": api.gex,

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from core.board import read_boards
 from core.clock import Clock
-from core.settings import Settings
+from core.settings import Settings, reachable
 from storage.paths import Paths
 from webui.sessions import LINK_S, make_link
 from webui.status import Status, gather
@@ -55,8 +55,7 @@ def ui_command(settings: Settings, clock: Clock, say: Say) -> int:
         say("no dashboard is running here; start it with: tickflight up")
         return 1
     scheme = "https" if settings.text("TLS_CERT") else "http"
-    host = settings.text("HOST")
-    host = f"[{host}]" if ":" in host else host
+    host = reachable(settings.text("HOST"))
     port = int(web["gauges"].get("port", settings.number("WEB_PORT")))
     say(f"this link works once, within {LINK_S} seconds:")
     say(f"{scheme}://{host}:{port}/login#{make_link(paths.links, clock)}")

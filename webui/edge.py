@@ -17,12 +17,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import PipelineError
 from core.log import Log
+from core.settings import WILDCARD_HOSTS
 
 OPEN_PATHS = frozenset({"/healthz"})
 WEBHOOK_PATHS = frozenset({"/uw", "/gex_history_url"})
 WEBHOOK_METHODS = frozenset({"POST", "OPTIONS"})
 PROGRAM_PATHS = ("/api", "/mcp")  # answered under every name of ours, never redirected
-WILDCARD_HOSTS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "

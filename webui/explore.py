@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from core.errors import Unavailable
-from webui.api import SAMPLE_COLUMNS, Api, whole
+from webui.api import Api, whole
+from webui.newest import SAMPLE_COLUMNS
 from webui.pages import Pages
 from webui.picture import Gatherer
 from webui.sheets import status_sheet

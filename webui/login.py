@@ -66,9 +66,10 @@ class Login:
             return "operator", ADMIN_SCOPES, ""
         if isinstance(key, str):
             agent = self.gate.ring.agent(key.strip())
-            visitor = Visitor(agent.name, agent.scopes)
+            visitor = Visitor(agent.name, agent.scopes, symbols=agent.symbols)
             try:
                 visitor.require(*SCOPES_IN)
+                visitor.require_all_symbols()
             except PipelineError as error:
                 raise Unauthenticated(error.message, hint=error.hint) from error
             return agent.name, tuple(sorted(agent.scopes)), agent.key_id

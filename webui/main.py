@@ -60,6 +60,8 @@ def run(
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             await anyio.to_thread.run_sync(house.hub.gatherer.look)
             async with anyio.create_task_group() as tasks:
+                # Whoever was told that we are ready finds our board, and on it our port.
+                await anyio.to_thread.run_sync(_publish, board, paths)
                 tasks.start_soon(_keep_fresh, board, paths)
                 tasks.start_soon(house.hub.run)
                 tasks.start_soon(hooks.run)
@@ -132,12 +134,16 @@ def _serve(app: Starlette, listener: socket.socket, settings: Settings) -> None:
 
 
 async def _keep_fresh(board: Board, paths: Paths) -> None:
-    path = paths.status("web")
     while True:
-        board.state("http", "ok", limit_s=3 * PUBLISH_S)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            await anyio.to_thread.run_sync(board.publish, path)
-        except OSError as error:
-            log.warning("board.write_failed", why=error.strerror)
         await anyio.sleep(PUBLISH_S)
+        await anyio.to_thread.run_sync(_publish, board, paths)
+
+
+def _publish(board: Board, paths: Paths) -> None:
+    board.state("http", "ok", limit_s=3 * PUBLISH_S)
+    path = paths.status("web")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        board.publish(path)
+    except OSError as error:
+        log.warning("board.write_failed", why=error.strerror)

@@ -28,11 +28,11 @@ from core.errors import (
     Unauthenticated,
     Unavailable,
 )
-from core.settings import Settings
+from core.settings import Settings, reachable
 from flight_server.auth import ON_BEHALF
 from flight_server.relay import Credentials, Relay
 from storage.paths import Paths
-from webui.edge import WILDCARD_HOSTS, error_answer, on_pipeline_error
+from webui.edge import error_answer, on_pipeline_error
 from webui.mcp_answers import Desk, Told
 from webui.mcp_arguments import Given, Json
 from webui.mcp_protocol import (
@@ -66,12 +66,11 @@ INSTRUCTIONS: Final = (
 
 def mcp_route(settings: Settings, clock: Clock) -> Route:
     """The endpoint; everything but POST is 405, as it offers no stream."""
-    host = settings.text("HOST")
     scheme = "grpc+tls" if settings.text("TLS_CERT") else "grpc"
-    home = "127.0.0.1" if host in WILDCARD_HOSTS else host
+    home = reachable(settings.text("HOST"))
     find_port = partial(flight_port, Paths(settings.data_dir).run, clock)
     relay = Relay(
-        lambda: f"{scheme}://{_bracketed(home)}:{find_port()}",
+        lambda: f"{scheme}://{home}:{find_port()}",
         settings.number("SQL_SECONDS") + SLACK_S,
     )
     return Route(PATH, Endpoint(relay, clock, scheme, find_port).serve, methods=["POST"])
@@ -176,8 +175,7 @@ class Endpoint:
             return _failed(error)
 
     def _desk(self, credentials: Credentials, request: Request) -> Desk:
-        host = _bracketed(request.url.hostname or "127.0.0.1")
-        url = f"{self._scheme}://{host}:{self._find_port()}"
+        url = f"{self._scheme}://{reachable('', request.url.hostname)}:{self._find_port()}"
         return Desk(self._relay, credentials, self._clock, url)
 
 
@@ -275,7 +273,3 @@ def _faulty(fault: Fault) -> Response:
 
 def _json(body: Json, status: int = 200) -> Response:
     return Response(orjson.dumps(body), status, media_type="application/json")
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

@@ -15,6 +15,7 @@ from core.board import STATES
 from core.clock import NS_PER_S, US_PER_S
 from core.errors import PipelineError
 from core.schema import LOGGED_TABLES
+from webui.access import Visitor
 from webui.picture import Gatherer
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -39,6 +40,8 @@ def metrics_answer(now: Gatherer) -> Callable[[Request], Response]:
     """The handler."""
 
     def answer(request: Request) -> Response:
+        visitor: Visitor = request.state.visitor
+        visitor.require_all_symbols()
         return Response(render(now), media_type=MEDIA_TYPE)
 
     return answer

@@ -11,12 +11,14 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from core.errors import PipelineError
 from webui.assets import Assets
 from webui.checklist import checklist
 from webui.coverage import CELL, CELL_GAP, by_month, month_marks
 from webui.hub import Hub
+from webui.newest import newest_first, newest_trades, tick_rows
 from webui.picture import Gatherer
-from webui.sheet import Sheet
+from webui.sheet import Row, Sheet
 from webui.sheets import (
     coverage_sheet,
     events_sheet,
@@ -33,6 +35,7 @@ HERE = Path(__file__).parent
 GZIP_LEVEL = 4  # higher costs time and saves next to nothing
 BOOT_BARS = 150
 YOUNG_MINUTES = 20
+TICKS_PAINTED = 20
 FAVOURITE = "MNQ"
 NAV = (
     ("o", "/", "Overview"),
@@ -108,7 +111,15 @@ class Pages:
         topics = ["status", "symbols"]
         topics += [f"{kind}:{symbol}" for kind in ("bar", "ladder", "gex") if symbol]
         boot = self._boot("market", symbol, topics)
-        return self.render("market.html", request, sheet, boot, symbol=symbol)
+        ticks = self._ticks(symbol) if symbol else []
+        return self.render("market.html", request, sheet, boot, symbol=symbol, ticks=ticks)
+
+    def _ticks(self, symbol: str) -> list[Row]:
+        """The top of the tape; scripts fetch the rest of it."""
+        try:
+            return tick_rows(newest_first(newest_trades(self._now.tape, symbol, TICKS_PAINTED)))
+        except PipelineError:
+            return []
 
     def login(self, request: Request) -> Response:
         """The door: a link from the command line, or a key."""
@@ -129,7 +140,7 @@ class Pages:
             services=self._now.services,
             symbols=sorted(self._now.market.symbols),
             every=boot.get("every", 60),
-            flight_url=self._now.flight_url,
+            flight_url=self._now.flight_url(request.url.hostname),
             is_stored=self._now.is_stored,
             **more,
         )

@@ -17,7 +17,7 @@ from core.errors import PipelineError, Unavailable
 from core.log import Log
 from core.schema import LOGGED_TABLES
 from core.session import Market, session_at
-from core.settings import Settings
+from core.settings import Settings, reachable
 from flight_server.running import RunningCall, read_running
 from storage.manifest import Snapshot
 from storage.paths import Paths
@@ -252,13 +252,15 @@ class Gatherer:
             self.coverage.build(snapshot, gaps, symbols, self.now_ns)
             self._covered = made_of
 
-    @property
-    def flight_url(self) -> str:
-        """Where models ask; the port is the one that was found free, where any was allowed."""
+    def flight_url(self, asked: str | None) -> str:
+        """Where models ask, for a page of the host `asked`.
+
+        The port is the one that was found free, where any was allowed.
+        """
         ports = (b["gauges"].get("port") for b in self.boards if b["process"] == "flight")
         port = int(next(ports, None) or self.settings.number("FLIGHT_PORT"))
         secure = "+tls" if self.settings.text("TLS_CERT") else ""
-        return f"grpc{secure}://{self.settings.text('HOST')}:{port}"
+        return f"grpc{secure}://{reachable(self.settings.text('HOST'), asked)}:{port}"
 
     @property
     def now_ms(self) -> int:

@@ -8,6 +8,7 @@ from core.clock import HOUR_NS, NS_PER_MS, NS_PER_S, US_PER_S
 from core.session import next_change_ns, session_at
 from flight_server.running import RunningCall
 from webui.calls import TARGET_MS, KeyCalls
+from webui.clock_fault import clock_fault
 from webui.ledger import GapRow
 from webui.market import levels_of, regime_of
 from webui.picture import BEAT_STATES, Gatherer
@@ -30,8 +31,6 @@ EVENTS_SHOWN = 12
 KEYS_SHOWN = 6
 SLOW_SHOWN = 5
 SEAL_GRACE_S = 5
-SKEW_S_MAX = 1
-LAG_GAUGE = "dxlink.lag_ms."
 NOTHING = ""
 SESSION_WORDS = {"rth": "Regular hours", "eth": "Extended hours", "closed": "Market closed"}
 TARGET_PERCENT = 99.9
@@ -304,28 +303,12 @@ def _integrity(sheet: Sheet, now: Gatherer) -> None:
 def _own_problems(now: Gatherer) -> list[Row]:
     """What is wrong with this machine: its disk, its clock."""
     found = []
-    behind_s = clock_behind_s(now)
-    if behind_s > SKEW_S_MAX:
-        told = f"live prices come {format_age(behind_s)} before they happened, limit {SKEW_S_MAX} s"
-        found.append(Row(key="clock", state="degraded", cells=["Clock is slow", told]))
+    if (told := clock_fault(now.boards)) is not None:
+        found.append(Row(key="clock", state="degraded", cells=list(told)))
     if now.storage.is_nearly_full:
         free = format_bytes(now.storage.free_bytes)
         found.append(Row(key="disk", state="degraded", cells=["Disk nearly full", f"{free} left"]))
     return found
-
-
-def clock_behind_s(now: Gatherer) -> float:
-    """How far behind the venues' clocks ours is for sure, in seconds: 0 where nothing proves it.
-
-    A price that arrives late may have been delayed; one that arrives before its time cannot.
-    """
-    lags = [
-        value
-        for board in now.boards
-        for name, value in board["gauges"].items()
-        if name.startswith(LAG_GAUGE)
-    ]
-    return max(-min(lags, default=0.0) / 1_000, 0.0)
 
 
 def _gauge(now: Gatherer, name: str) -> float | None:

@@ -50,6 +50,7 @@ class Stream:
             visitor = self._gate.visitor(socket)
             if visitor is not None:
                 visitor.require(*SCOPES_IN)
+                visitor.require_all_symbols()
             return visitor
         except AccessError as error:
             log.warning("socket.refused", why=error.message)

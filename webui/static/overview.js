@@ -75,7 +75,7 @@ export function showGamma(gex, symbol) {
 export function startServices() {
   document.addEventListener("click", async (event) => {
     const tile = event.target.closest("[data-detail]");
-    if (!tile || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (!tile || !tile.dataset.detail || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault();
     const answer = await fetch(`/ui/service?key=${encodeURIComponent(tile.dataset.detail)}`);
     if (!answer.ok) {

@@ -60,6 +60,9 @@ export function showTitle(sheet) {
   if (!words) return;
   const title = `${words} \u00B7 Tickflight`;
   if (document.title !== title) document.title = title;
+  const chip = document.getElementById("overall");
+  const first = sheet.t["overall.first"];
+  if (chip.dataset.detail !== first) chip.dataset.detail = first;
   const colour = { ok: "9D8CFF", late: "F2C14E", degraded: "F2C14E", down: "FF5C66" }[sheet.s.overall];
   const icon = document.getElementById("icon");
   const href = icon.href.replace(/stroke='%23[0-9A-F]{6}'/, `stroke='%23${colour}'`);

@@ -1,9 +1,11 @@
+import json
 import re
 
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
 from core.clock import NS_PER_S
+from core.errors import SettingsError
 from core.settings import load_settings
 from flight_server.keys import KeyRing
 from storage.disk import OsDisk
@@ -15,6 +17,7 @@ ANSWERS = (
     "/ui/status",
     "/ui/bars?symbol=MNQ",
     "/ui/sample?symbol=MNQ",
+    "/ui/cols?symbol=MNQ",
     "/api/status",
     "/api/samples",
 )
@@ -84,6 +87,50 @@ def test_a_key_with_scope_ui_opens_the_pages_and_another_does_not(locked):
     assert log_in(locked, {"key": locked.key("bot", "read", "sql")}).status_code == 401
     assert log_in(locked, {"key": locked.key("eye", "ui")}).status_code == 200
     assert locked.ask("/").status_code == 200
+
+
+def limited_by_hand(site):
+    """A key of scope ui with a list of symbols, as an earlier version would have made it."""
+    key = site.key("eye", "ui")
+    ring = json.loads(site.paths.keys.read_text())
+    ring["keys"][0]["symbols"] = ["SPY"]
+    site.paths.keys.write_text(json.dumps(ring))
+    site.clock.advance_s(1)  # files changed by hand are seen a moment later
+    return key
+
+
+def test_no_key_is_made_that_opens_the_pages_and_may_see_some_symbols_only(locked):
+    with pytest.raises(SettingsError, match="the dashboard shows all of them"):
+        locked.key("eye", "ui", symbols=("SPY",))
+
+
+def test_a_key_limited_to_symbols_opens_no_page_and_no_answer_that_shows_all(locked):
+    key = limited_by_hand(locked)
+    bearer = {"authorization": f"Bearer {key}"}
+    assert log_in(locked, {"key": key}).status_code == 401
+    for path in ("/", "/data", "/ui/status", "/ui/sample?symbol=SPY"):
+        answer = locked.ask(path, headers=bearer)
+        assert answer.status_code == 403
+        assert "limited to SPY" in answer.json()["message"]
+
+
+def test_a_session_ends_once_its_key_is_limited(locked):
+    key = locked.key("eye", "ui")
+    log_in(locked, {"key": key})
+    assert locked.ask("/").status_code == 200
+    locked.paths.keys.write_text(locked.paths.keys.read_text().replace("[]", '["SPY"]'))
+    locked.clock.advance_s(1)
+    assert locked.ask("/").status_code == 303
+
+
+def test_programs_with_a_limited_key_learn_of_their_symbols_alone(locked):
+    for symbol in ("MNQ", "SPY"):
+        locked.trade(symbol, 100.0)
+    locked.look()
+    bearer = {"authorization": f"Bearer {locked.key('bot', 'read', symbols=('SPY',))}"}
+    told = locked.ask("/api/status", headers=bearer).json()["symbols"]
+    assert [row["symbol"] for row in told] == ["SPY"]
+    assert locked.ask("/metrics", headers=bearer).status_code == 403
 
 
 def test_a_session_by_a_key_without_admin_makes_no_keys(locked):

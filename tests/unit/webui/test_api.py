@@ -2,6 +2,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from core.settings import load_settings
 from webui.edge import HEADERS
 
 
@@ -119,3 +120,26 @@ def test_the_explorer_gets_rows_as_arrow(traded):
     assert table.column("price").to_pylist() == [24_917.0, 24_916.25]
     assert table.schema.field("contract").type == pa.utf8()
     assert traded.ask("/explore/files/secrets").status_code == 503
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "address"),
+    [
+        ("127.0.0.1", "127.0.0.1", "grpc://127.0.0.1:8815"),
+        ("0.0.0.0", "127.0.0.1", "grpc+tls://127.0.0.1:8815"),
+        ("::", "::1", "grpc+tls://[::1]:8815"),
+        ("10.0.0.5", "127.0.0.1", "grpc+tls://10.0.0.5:8815"),
+    ],
+)
+def test_the_python_to_copy_names_a_host_that_a_client_can_reach(site, host, asked, address):
+    environ = {"HOST": host, "DATA_DIR": str(site.paths.root)}
+    if "tls" in address:
+        environ |= {"TLS_CERT": "c.pem", "TLS_KEY": "k.pem", "WEBHOOK_TOKEN": "t" * 32}
+    site.house.hub.gatherer.settings = load_settings(
+        {}, environ=environ, env_file=site.paths.root / "no.env"
+    )
+    site.trade("MNQ", 24_917.0)
+    site.look()
+    name = f"[{asked}]:8877" if ":" in asked else f"{asked}:8877"
+    for path in ("/", "/market/MNQ", "/api/samples"):
+        assert address in site.ask(path, host=name).text

@@ -25,6 +25,22 @@ def test_prices_that_come_late_say_nothing_of_the_clock(site, lag_ms):
     assert [p for p in problems(site) if p["key"] == "clock"] == []
 
 
+@pytest.mark.parametrize(
+    ("error_s", "words"),
+    [
+        (3.2, ["Clock is fast", "at least 3.2 s ahead of the server of GEXBot, limit 1 s"]),
+        (-65.0, ["Clock is slow", "at least 65 s behind the server of GEXBot, limit 1 s"]),
+    ],
+)
+def test_a_server_that_says_another_time_proves_a_clock_fast_or_slow(site, error_s, words):
+    ingest = site.boards["ingest"]
+    ingest.gauge("clock.error_s.GEXBot", error_s)
+    ingest.gauge("clock.told_s.GEXBot", site.clock.now_ns() / 1e9)
+    assert [p["cells"] for p in problems(site) if p["key"] == "clock"] == [words]
+    site.clock.advance_s(601)  # it may have been set since
+    assert [p for p in problems(site) if p["key"] == "clock"] == []
+
+
 def test_how_long_the_last_seal_took_is_told_once_there_was_one(site):
     assert site.ask("/ui/status").json()["d"]["status"]["t"]["hot.took"] == DASH
     site.boards["ingest"].gauge("sealer.last_s", 0.42)
