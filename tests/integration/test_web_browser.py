@@ -197,13 +197,40 @@ def test_a_tile_opens_what_is_known_of_the_service(page):
 
 def test_the_market_page_shows_ticks_depth_and_gamma_as_it_was(page):
     page.goto("/market/MNQ")
-    expect(page.locator("#ticks tr").first).to_contain_text("MNQ")
+    expect(page.locator("#ticks [aria-rowindex]").first).to_contain_text("MNQ")
     expect(page.locator("#ladder")).to_be_visible()
     expect(page.locator("#heat-note")).to_contain_text("samples")
     expect(page.locator("#scrub")).to_be_enabled()
     page.locator("#scrub").focus()
     page.keyboard.press("Home")
     expect(page.locator("#scrub-at")).not_to_have_text("now")
+
+
+def test_of_a_long_tape_only_the_lines_in_sight_exist_and_they_stand_still_to_be_read(page):
+    page.goto("/market/MNQ")
+    page.locator('[data-held="5000"]').click()
+    table, lines = page.locator("#tape table"), page.locator("#ticks [aria-rowindex]")
+    until(lambda: int(table.get_attribute("aria-rowcount") or 0) > 1_000)
+    assert lines.count() < 60
+    page.evaluate("document.getElementById('tape').scrollTop = 2_800")
+    newer = page.locator("#ticks-newer")
+    expect(newer).to_have_text(re.compile(r"^[\d,]+ newer$"))
+    # A line in the middle of what is seen: its number grows as rows come, its place does not.
+    seen = """() => {
+        const box = document.getElementById('tape').getBoundingClientRect();
+        const line = document.elementFromPoint(box.x + 40, box.y + box.height / 2).closest('tr');
+        return [line.lastChild.textContent, Number(line.getAttribute('aria-rowindex'))];
+    }"""
+    (seq, place), came = page.evaluate(seen), newer.text_content()
+    expect(newer).not_to_have_text(came)
+    (later_seq, later_place) = page.evaluate(seen)
+    assert later_seq == seq
+    assert later_place > place
+    page.locator("#tape").press("End")
+    until(lambda: table.get_attribute("aria-rowcount") == lines.last.get_attribute("aria-rowindex"))
+    newer.click()
+    expect(newer).not_to_be_visible()
+    assert int(lines.first.get_attribute("aria-rowindex")) == 2
 
 
 def test_a_key_is_made_shown_once_and_revoked_by_typing_its_name(page):
