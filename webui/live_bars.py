@@ -4,19 +4,33 @@ Rows are folded in as they become visible, in any order of time; a bar knows the
 and last trade. A revision makes its minute be computed anew from the rows themselves.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from core.clock import US_PER_S
-from storage.reader import HotSlice
 from storage.rollup import bars_of
 
 SECONDS_KEPT = 3_600
 MINUTES_KEPT = 7 * 24 * 60
 MINUTE_US = 60 * US_PER_S
+
+
+class TradeRows(NamedTuple):
+    """Columns of some trades of one symbol in the order they came; `kind` and `valid` as stored."""
+
+    ts_us: NDArray[Any]
+    price: NDArray[Any]
+    size: NDArray[Any]
+    kind: NDArray[Any]
+    valid: NDArray[Any]
+    last_seq: int
 
 
 @dataclass(slots=True)
@@ -49,77 +63,113 @@ class Bar:
         return [self.start_us // US_PER_S, self.open, self.high, self.low, self.close, self.volume]
 
 
+class BarSeries:
+    """The newest `kept` bars of one width, in order; one thread writes, others may read."""
+
+    def __init__(self, width_us: int, kept: int) -> None:
+        self.width_us = width_us
+        self._kept = kept
+        self._bars: dict[int, Bar] = {}
+        self._starts: list[int] = []  # sorted, so that the newest are found without a look at all
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def get(self, start_us: int) -> Bar | None:
+        """The bar that begins there."""
+        return self._bars.get(start_us)
+
+    def last(self, count: int) -> list[Bar]:
+        """The newest bars, oldest first."""
+        return self._found(self._starts[-count:])
+
+    def before(self, start_us: int) -> Bar | None:
+        """The newest bar that begins before a moment."""
+        place = bisect_left(self._starts, start_us)
+        return next(iter(self._found(self._starts[place - 1 : place])), None)
+
+    def since(self, start_us: int) -> Bar | None:
+        """The oldest bar that begins at a moment or after it."""
+        place = bisect_left(self._starts, start_us)
+        return next(iter(self._found(self._starts[place : place + 1])), None)
+
+    def fold(self, bar: Bar) -> None:
+        """Take in trades that lie within one bucket."""
+        start_us = bar.start_us // self.width_us * self.width_us
+        known = self._bars.get(start_us)
+        if known is None:
+            self._add(replace(bar, start_us=start_us))
+        else:
+            known.fold(bar)
+
+    def put(self, bars: Iterable[Bar]) -> None:
+        """Take in whole bars in place of what is known of their time."""
+        for bar in bars:
+            if bar.start_us in self._bars:
+                self._bars[bar.start_us] = bar
+            else:
+                self._add(bar)
+
+    def drop(self, start_us: int, end_us: int) -> None:
+        """Forget the bars that begin in [start, end)."""
+        low, high = bisect_left(self._starts, start_us), bisect_left(self._starts, end_us)
+        for gone in self._starts[low:high]:
+            del self._bars[gone]
+        del self._starts[low:high]
+
+    def _add(self, bar: Bar) -> None:
+        self._bars[bar.start_us] = bar
+        insort(self._starts, bar.start_us)
+        if len(self._starts) > self._kept:
+            del self._bars[self._starts.pop(0)]
+
+    def _found(self, starts: Sequence[int]) -> list[Bar]:
+        bars = map(self._bars.get, starts)
+        return [bar for bar in bars if bar is not None]  # let go while we look
+
+
 @dataclass(slots=True)
 class LiveBars:
     """The bars of one symbol: an hour of seconds, a week of minutes."""
 
-    seconds: dict[int, Bar] = field(default_factory=dict)
-    minutes: dict[int, Bar] = field(default_factory=dict)
+    seconds: BarSeries = field(default_factory=lambda: BarSeries(US_PER_S, SECONDS_KEPT))
+    minutes: BarSeries = field(default_factory=lambda: BarSeries(MINUTE_US, MINUTES_KEPT))
     seq: int = 0  # rows up to it are folded in
     revised: set[int] = field(default_factory=set)  # minutes to compute anew
 
-    def take(self, slices: Iterable[HotSlice]) -> int:
+    def take(self, found: Iterable[TradeRows]) -> int:
         """Fold in rows of the hot side; give their number."""
-        rows = 0
-        for part in slices:
-            self._take(part)
-            self.seq = part.last_seq
-            rows += part.batch.num_rows
-        self._trim()
-        return rows
+        count = 0
+        for rows in found:
+            self._take(rows)
+            self.seq = rows.last_seq
+            count += len(rows.ts_us)
+        return count
 
-    def _take(self, part: HotSlice) -> None:
-        batch = part.batch
-        times = batch.column("ts_event").cast(pa.int64()).to_numpy()
-        kinds = batch.column("kind").indices.to_numpy()
-        if kinds.any():
+    def _take(self, rows: TradeRows) -> None:
+        times, prices, sizes = rows.ts_us, rows.price, rows.size
+        is_revising = bool(rows.kind.any())
+        if is_revising:
             # The code of "new" is 0 in every data folder; all else revises an earlier trade.
-            self.revised |= {int(t) // MINUTE_US * MINUTE_US for t in times[kinds != 0]}
-        prices = batch.column("price").to_numpy()
-        sizes = batch.column("size").to_numpy()
-        if not part.all_valid:
-            keep = batch.column("valid").to_numpy(zero_copy_only=False) & (kinds == 0)
+            self.revised |= {int(t) // MINUTE_US * MINUTE_US for t in times[rows.kind != 0]}
+        if is_revising or not rows.valid.all():
+            keep = (rows.valid != 0) & (rows.kind == 0)
             times, prices, sizes = times[keep], prices[keep], sizes[keep]
         if not len(times):
             return
-        seconds = times // US_PER_S
-        cuts = np.flatnonzero(np.diff(seconds)) + 1
-        starts = [0, *cuts.tolist()]
-        ends = [*cuts.tolist(), len(times)]
-        for low, high in zip(starts, ends, strict=True):
-            run = prices[low:high]
-            bar = Bar(
-                int(seconds[low]) * US_PER_S,
-                float(run[0]),
-                float(run.max()),
-                float(run.min()),
-                float(run[-1]),
-                int(sizes[low:high].sum()),
-                high - low,
-                int(times[low]),
-                int(times[high - 1]),
-            )
-            fold_in(self.seconds, bar, US_PER_S)
-            fold_in(self.minutes, bar, MINUTE_US)
+        cuts: list[int] = []
+        if int(times.min()) // US_PER_S != int(times.max()) // US_PER_S:
+            cuts = (np.flatnonzero(np.diff(times // US_PER_S)) + 1).tolist()
+        for low, high in pairwise([0, *cuts, len(times)]):
+            bar = _bar_of(times[low:high], prices[low:high], sizes[low:high])
+            self.seconds.fold(bar)
+            self.minutes.fold(bar)
 
     def put(self, minute_us: int, trades: pa.Table) -> None:
         """Replace the bars of one minute by those of its rows as they stand now."""
-        for width_us, bars in ((US_PER_S, self.seconds), (MINUTE_US, self.minutes)):
-            for start_us in [t for t in bars if minute_us <= t < minute_us + MINUTE_US]:
-                del bars[start_us]
-            for bar in from_rollup(bars_of(trades, width_us).to_batches()):
-                bars[bar.start_us] = bar
-
-    def _trim(self) -> None:
-        for bars, kept in ((self.seconds, SECONDS_KEPT), (self.minutes, MINUTES_KEPT)):
-            if len(bars) > kept + kept // 8:
-                for start_us in sorted(bars)[: len(bars) - kept]:
-                    del bars[start_us]
-
-    def last(self, count: int, *, is_minutes: bool) -> list[Bar]:
-        """The newest bars, oldest first."""
-        bars = self.minutes if is_minutes else self.seconds
-        return [bars[start_us] for start_us in sorted(bars)[-count:]]
+        for bars in (self.seconds, self.minutes):
+            bars.drop(minute_us, minute_us + MINUTE_US)
+            bars.put(from_rollup(bars_of(trades, bars.width_us).to_batches()))
 
     def per_second(self, now_s: int, count: int) -> list[int]:
         """Trades in each of the whole seconds before now, oldest first."""
@@ -128,24 +178,19 @@ class LiveBars:
         return [bar.count if bar else 0 for bar in bars]
 
 
-def fold_in(bars: dict[int, Bar], bar: Bar, width_us: int) -> None:
-    """Put a bar into the wider bucket it belongs to."""
-    start_us = bar.start_us // width_us * width_us
-    known = bars.get(start_us)
-    if known is None:
-        bars[start_us] = Bar(
-            start_us,
-            bar.open,
-            bar.high,
-            bar.low,
-            bar.close,
-            bar.volume,
-            bar.count,
-            bar.first_us,
-            bar.last_us,
-        )
-    else:
-        known.fold(bar)
+def _bar_of(times: NDArray[np.int64], prices: NDArray[np.float64], sizes: NDArray[Any]) -> Bar:
+    """The bar of trades that lie within one second."""
+    return Bar(
+        int(times[0]) // US_PER_S * US_PER_S,
+        float(prices[0]),
+        float(prices.max()),
+        float(prices.min()),
+        float(prices[-1]),
+        int(sizes.sum()),
+        len(times),
+        int(times[0]),
+        int(times[-1]),
+    )
 
 
 def from_rollup(batches: Iterable[pa.RecordBatch]) -> list[Bar]:
@@ -163,7 +208,7 @@ def from_rollup(batches: Iterable[pa.RecordBatch]) -> list[Bar]:
 
 def widen(bars: Sequence[Bar], width_us: int) -> list[Bar]:
     """Bars of a multiple of their width."""
-    wide: dict[int, Bar] = {}
+    wide = BarSeries(width_us, max(len(bars), 1))
     for bar in bars:
-        fold_in(wide, bar, width_us)
-    return [wide[start_us] for start_us in sorted(wide)]
+        wide.fold(bar)
+    return wide.last(len(bars))

@@ -15,7 +15,7 @@ from core.errors import PipelineError, Unavailable
 from core.log import Log
 from core.session import NEW_YORK, Market, Sessions, session_at
 from flight_server.access import GEX_TICKERS
-from webui.live_bars import MINUTE_US, SECONDS_KEPT, Bar, LiveBars, from_rollup
+from webui.live_bars import MINUTE_US, SECONDS_KEPT, LiveBars, TradeRows, from_rollup
 from webui.tape import StoreTape
 
 SYMBOLS_MAX = 50
@@ -48,7 +48,7 @@ class SymbolNow:
     @property
     def tick(self) -> float:
         """The price grid, as far as the newest prices show it."""
-        prices = [p for bar in self.bars.last(30, is_minutes=False) for p in (bar.high, bar.close)]
+        prices = [p for bar in self.bars.seconds.last(30) for p in (bar.high, bar.close)]
         return 0.25 if prices and all(p * 4 == int(p * 4) for p in prices) else 0.01
 
     def change(self) -> float | None:
@@ -82,39 +82,40 @@ class MarketBook:
         """Take in what is new of all symbols, or of some."""
         names = self._tape.symbols()[:SYMBOLS_MAX] if only is None else only
         for name in names:
-            now = self.symbols.get(name)
-            if now is None:
-                now = SymbolNow(name)
-                self.symbols = {**self.symbols, name: now}
+            if name not in self.symbols:
+                self.symbols = {**self.symbols, name: SymbolNow(name)}
+        first_seq = self._tape.first_seq("trades")
+        looked_at = [self.symbols[name] for name in names]
+        for now in looked_at:
+            if not now.is_loaded or self._is_behind(now, first_seq):
+                self._load(now, now_ns)
+        fresh = self._tape.trades_after({now.symbol: now.bars.seq for now in looked_at})
+        if self._tape.first_seq("trades") != first_seq:
+            return  # rows were let go meanwhile: the next look finds out whose they were
+        for now in looked_at:
             try:
-                self._look(now, now_ns)
+                self._take(now, fresh[now.symbol], now_ns)
             except Unavailable as error:
-                log.warning("symbol.not_read", symbol=name, why=error.message)
+                log.warning("symbol.not_read", symbol=now.symbol, why=error.message)
 
-    def _look(self, now: SymbolNow, now_ns: int) -> None:
-        if not now.is_loaded or self._is_behind(now):
-            self._load(now, now_ns)
-        slices = self._tape.after("trades", now.symbol, now.bars.seq)
-        now.bars.take(slices)
+    def _take(self, now: SymbolNow, fresh: Sequence[TradeRows], now_ns: int) -> None:
+        now.bars.take(fresh)
         for minute_us in sorted(now.bars.revised)[-REVISED_MAX:]:
             now.bars.revised.discard(minute_us)
             now.bars.put(minute_us, self._minute(now.symbol, minute_us))
         last = self._tape.last_price(now.symbol)
         if last is not None:
-            now.price, now.bid, now.ask = (
-                last.column(name)[0].as_py() for name in ("price", "bid", "ask")
-            )
-            now.ts_us = last.column("ts_event")[0].value
-        elif now.price is None and (bars := now.bars.last(1, is_minutes=True)):
+            now.price, now.bid, now.ask, now.ts_us = last
+        elif now.price is None and (bars := now.bars.minutes.last(1)):
             now.price, now.ts_us = bars[0].close, bars[0].last_us
         minute = now_ns // MINUTE_NS
         if minute != now.opened_minute:
             now.day_open = day_open(now.bars, day_start_us(now_ns, now.market))
             now.opened_minute = minute if now.day_open is not None else -1
 
-    def _is_behind(self, now: SymbolNow) -> bool:
+    def _is_behind(self, now: SymbolNow, first_seq: int) -> bool:
         """Whether rows were sealed and let go before they were seen here."""
-        if self._tape.first_seq("trades") <= now.bars.seq + 1:
+        if first_seq <= now.bars.seq + 1:
             return False
         return self._tape.sealed("bars_1m").sealed_seq.get(now.symbol, 0) > now.bars.seq
 
@@ -130,7 +131,7 @@ class MarketBook:
             except PipelineError as error:
                 log.warning("bars.not_read", table=table, symbol=now.symbol, why=error.message)
                 continue
-            into.update({bar.start_us: bar for bar in found})
+            into.put(found)
         now.bars, now.is_loaded = bars, True
 
     def _minute(self, symbol: str, minute_us: int) -> pa.Table:
@@ -192,14 +193,7 @@ def day_start_us(now_ns: int, market: Market) -> int:
 
 def day_open(bars: LiveBars, start_us: int) -> float | None:
     """What the day's change is measured from: the close before it, else its first price."""
-    before: Bar | None = None
-    first: Bar | None = None
-    for start in sorted(bars.minutes):
-        if start < start_us:
-            before = bars.minutes[start]
-        else:
-            first = bars.minutes[start]
-            break
+    before, first = bars.minutes.before(start_us), bars.minutes.since(start_us)
     return before.close if before else first.open if first else None
 
 

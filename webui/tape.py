@@ -1,7 +1,9 @@
 """The store as pages and the status command see it."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from math import isnan
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,14 +11,23 @@ import pyarrow.compute as pc
 from core.errors import Unavailable
 from storage.cold import cold_parts
 from storage.head import Watermarks
-from storage.latest import LatestTrades
 from storage.manifest import Snapshot
 from storage.paths import Paths
 from storage.ranges import Range
-from storage.reader import HotSlice
+from storage.reader import FastReader, HotSlice, Span
 from storage.view import View, Views
+from webui.live_bars import TradeRows
 
-PRICE_COLUMNS = ("price", "bid", "ask", "ts_event")
+PRICES = ("price", "bid", "ask")
+
+
+class LastPrice(NamedTuple):
+    """The last standing trade of a symbol, and the best prices just before it."""
+
+    price: float
+    bid: float | None
+    ask: float | None
+    ts_us: int
 
 
 class StoreTape:
@@ -26,7 +37,6 @@ class StoreTape:
         self._paths = paths
         self._lake_url = lake_url
         self._opened: Views | None = None
-        self._prices: LatestTrades | None = None
         self._lock = threading.Lock()
 
     def symbols(self, table: str = "trades") -> list[str]:
@@ -37,13 +47,27 @@ class StoreTape:
         """The last valid trade in memory; the lake would cost a file for each quiet symbol."""
         return self._views().hot.latest(symbol)
 
-    def last_price(self, symbol: str) -> pa.RecordBatch | None:
-        """The same, with PRICE_COLUMNS alone and at a fraction of the cost."""
-        views = self._views()
-        if self._prices is None:
-            self._prices = views.hot.latest_trades(PRICE_COLUMNS)
-        found = self._prices.get(symbol, 0)
-        return None if found is None else found[0]
+    def last_price(self, symbol: str) -> LastPrice | None:
+        """The same as plain values at a fraction of the cost; bid or ask None where there is none.
+
+        Read where it lies, since every frame of every symbol asks.
+        """
+        hot = self._views().hot
+        code = hot.words.code("symbol", symbol)
+        trades = self._trades()
+        place = None if code is None else trades.head.latest(code)
+        block = None if place is None else trades.block_at(place[0], place[1])
+        if place is None or block is None:
+            return None
+        price, bid, ask = (float(block.values[name][place[2]]) for name in PRICES)
+        ts_us = int(block.values["ts_event"][place[2]])
+        return LastPrice(price, None if isnan(bid) else bid, None if isnan(ask) else ask, ts_us)
+
+    def trades_after(self, seqs: Mapping[str, int]) -> dict[str, list[TradeRows]]:
+        """Trades in memory of some symbols, each after a seq of its own, over the map."""
+        trades = self._trades()
+        spans = trades.spans(seqs, trades.head.watermarks().visible_seq)
+        return {symbol: [_rows_of(span) for span in found] for symbol, found in spans.items()}
 
     def watermarks(self, table: str) -> Watermarks:
         """What is visible and what is durable."""
@@ -94,8 +118,26 @@ class StoreTape:
         """What may be seen now; raise Unavailable where the store was never started."""
         return self._views().view()
 
+    def _trades(self) -> FastReader:
+        trades = self._views().hot.table("trades")
+        assert isinstance(trades, FastReader)
+        return trades
+
     def _views(self) -> Views:
         with self._lock:
             if self._opened is None:
                 self._opened = Views(self._paths, self._lake_url)
             return self._opened
+
+
+def _rows_of(span: Span) -> TradeRows:
+    rows = slice(span.first, span.end)
+    values = span.block.values
+    return TradeRows(
+        values["ts_event"][rows],
+        values["price"][rows],
+        values["size"][rows],
+        values["kind"][rows],
+        values["valid"][rows],
+        int(values["seq"][span.end - 1]),
+    )

@@ -20,8 +20,8 @@ def bar_frame(now: Gatherer, symbol: str) -> dict[str, object] | None:
     if found is None:
         return None
     return {
-        "s": [bar.shown() for bar in found.bars.last(FRESH_BARS, is_minutes=False)],
-        "m": [bar.shown() for bar in found.bars.last(FRESH_BARS, is_minutes=True)],
+        "s": [bar.shown() for bar in found.bars.seconds.last(FRESH_BARS)],
+        "m": [bar.shown() for bar in found.bars.minutes.last(FRESH_BARS)],
         "p": found.price,
     }
 
@@ -32,8 +32,8 @@ def bars_of_symbol(now: Gatherer, symbol: str, every_s: int, count: int) -> list
     if found is None:
         return []
     if every_s == 1:
-        return found.bars.last(count, is_minutes=False)
-    minutes = found.bars.last(count * every_s // 60, is_minutes=True)
+        return found.bars.seconds.last(count)
+    minutes = found.bars.minutes.last(count * every_s // 60)
     wide = minutes if every_s == 60 else widen(minutes, every_s * US_PER_S)
     return wide[-count:]
 
