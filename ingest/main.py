@@ -28,9 +28,10 @@ from ingest.gexbot_jobs import start_jobs
 from ingest.gexbot_poller import Place, start_poller
 from ingest.guard import check
 from ingest.sierra_feed import Doors, run_spot_checks, start_sierra
+from storage.arrow_stream import arrow_batch
 from storage.copy_store import check_is_no_copy
 from storage.disk import OsDisk
-from storage.intake import IntakeServer, arrow_batch, rejected_from
+from storage.intake import IntakeServer, rejected_from
 from storage.keeper import Keeper, KeeperOptions
 from storage.manifest import Manifest
 from storage.paths import Paths

@@ -9,6 +9,7 @@ from core.schema import TABLES, TRADES
 from storage.head import Watermarks, Word
 from storage.latest import LatestTrades
 from storage.paths import Paths
+from storage.ranges import ANY_TIME, Range
 from storage.reader import FastReader, HotSlice, Span, reader_words
 from storage.slow_reader import SlowReader
 
@@ -55,12 +56,25 @@ class HotReader:
         return self.table(table).symbols()
 
     def slices(
-        self, table: str, symbol: str, *, after_seq: int = 0, up_to_seq: int | None = None
+        self,
+        table: str,
+        symbol: str,
+        *,
+        after_seq: int = 0,
+        up_to_seq: int | None = None,
+        wanted: Range = ANY_TIME,
     ) -> list[HotSlice]:
-        """Visible rows of a symbol with after_seq < seq <= up_to_seq, zero-copy, in seq order."""
+        """Visible rows of a symbol with after_seq < seq <= up_to_seq, zero-copy, in seq order.
+
+        Slices none of whose times is wanted are left out.
+        """
         if up_to_seq is None:
             up_to_seq = self.watermarks(table).visible_seq
-        return self.table(table).slices(symbol, after_seq=after_seq, up_to_seq=up_to_seq)
+        reader = self.table(table)
+        if isinstance(reader, SlowReader):
+            return reader.slices(symbol, after_seq=after_seq, up_to_seq=up_to_seq, wanted=wanted)
+        found = reader.slices(symbol, after_seq=after_seq, up_to_seq=up_to_seq)
+        return [part for part in found if wanted.overlaps(part.min_ts_us, part.max_ts_us)]
 
     def spans(
         self, table: str, after_seqs: Mapping[str, int], up_to_seq: int
@@ -78,9 +92,12 @@ class HotReader:
 
     def plain(self, table: str, *, after_seq: int, up_to_seq: int) -> list[pa.RecordBatch]:
         """Visible rows of a slow table, all symbols, as they were stored, in seq order."""
-        reader = self.table(table)
-        assert isinstance(reader, SlowReader), table
-        return reader.plain(after_seq=after_seq, up_to_seq=up_to_seq)
+        return self._slow(table).plain(after_seq=after_seq, up_to_seq=up_to_seq)
+
+    def last_row(self, table: str, symbol: str, *, after_seq: int = 0) -> pa.RecordBatch | None:
+        """The row of a slow table stored last of a symbol, if its seq is above `after_seq`."""
+        up_to_seq = self.watermarks(table).visible_seq
+        return self._slow(table).last_row(symbol, after_seq=after_seq, up_to_seq=up_to_seq)
 
     def front(self, symbol: str) -> str | None:
         """A symbol's front contract, or None where any contract's trade is its latest."""
@@ -105,6 +122,11 @@ class HotReader:
     def latest_trades(self, columns: Sequence[str]) -> LatestTrades:
         """A reader of last valid trades with some of the columns."""
         return LatestTrades(self._trades, self.words, columns)
+
+    def _slow(self, table: str) -> SlowReader:
+        reader = self.table(table)
+        assert isinstance(reader, SlowReader), table
+        return reader
 
     def _trades(self) -> FastReader:
         trades = self.table("trades")

@@ -20,6 +20,7 @@ import pyarrow as pa
 from core.batch import Rejected, TickBatch
 from core.errors import PipelineError, StoreError, Unavailable
 from core.log import Log
+from storage.arrow_stream import arrow_bytes
 from storage.paths import Paths
 
 log = Log("intake")
@@ -159,21 +160,6 @@ class IntakeClient:
     def close(self) -> None:
         """Hang up."""
         self._socket.close()
-
-
-def arrow_bytes(batch: pa.RecordBatch) -> bytes:
-    """A batch as an Arrow IPC stream."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    raw: bytes = sink.getvalue().to_pybytes()
-    return raw
-
-
-def arrow_batch(raw: bytes) -> pa.RecordBatch:
-    """The batch of an Arrow IPC stream; raise ArrowInvalid."""
-    with pa.ipc.open_stream(raw) as reader:
-        return reader.read_next_batch()
 
 
 def rejected_rows(rejected: Sequence[Rejected]) -> list[dict[str, Any]]:

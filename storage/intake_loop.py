@@ -8,10 +8,10 @@ from anyio.abc import SocketStream
 
 from core.batch import Rejected
 from core.errors import Unavailable
+from storage.arrow_stream import arrow_bytes
 from storage.intake import (
     RECEIVE_BYTES,
     REPLY_TIMEOUT_S,
-    arrow_bytes,
     checked,
     parse_whole,
     rejected_rows,

@@ -23,11 +23,20 @@ class Range:
     standing_only: bool = False
     revisions: Revisions | None = None
 
+    def overlaps(self, low_us: int, high_us: int) -> bool:
+        """Whether any time from `low_us` to `high_us` is wanted."""
+        return (self.start_us is None or high_us >= self.start_us) and (
+            self.end_us is None or low_us < self.end_us
+        )
+
     def holds(self, low_us: int, high_us: int) -> bool:
         """Whether every time from `low_us` to `high_us` is wanted."""
         return (self.start_us is None or self.start_us <= low_us) and (
             self.end_us is None or high_us < self.end_us
         )
+
+
+ANY_TIME = Range()
 
 
 def cut(batch: pa.RecordBatch, wanted: Range) -> pa.RecordBatch:

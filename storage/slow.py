@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from crc32c import crc32c
@@ -21,6 +22,7 @@ from crc32c import crc32c
 from core.errors import WalCorrupt
 from core.log import Log
 from core.schema import TABLES, Table
+from storage.arrow_stream import arrow_bytes
 from storage.disk import Disk, LogFile
 from storage.head import Head, Word
 from storage.paths import Paths
@@ -48,19 +50,10 @@ class Frame:
         """Whether its numbers belong to rows that are not here."""
         return not len(self.payload)
 
-    def batch(self) -> pa.RecordBatch:
-        """The rows."""
-        with pa.ipc.open_stream(pa.py_buffer(self.payload)) as reader:
-            return reader.read_next_batch()
-
 
 def encode_frame(batch: pa.RecordBatch, first_seq: int) -> bytes:
     """A batch as one frame."""
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    payload: bytes = sink.getvalue().to_pybytes()
-    return _framed(payload, batch.num_rows, first_seq)
+    return _framed(arrow_bytes(batch), batch.num_rows, first_seq)
 
 
 def _framed(payload: bytes, rows: int, first_seq: int) -> bytes:
@@ -245,28 +238,26 @@ def with_seq(
     """Rows in the table's schema with plain text and our numbers; absent columns are null or 0."""
     schema = table.plain_schema
     if not isinstance(rows, pa.RecordBatch):
-        given = {name for row in rows for name in row}
-        columns = {name: [row.get(name) for row in rows] for name in schema.names if name in given}
+        named = {name for row in rows for name in row}
+        columns = {name: [row.get(name) for row in rows] for name in schema.names if name in named}
         rows = pa.RecordBatch.from_arrays(
             [pa.array(values, schema.field(name).type) for name, values in columns.items()],
             names=list(columns),
         )
+    given = dict(zip(rows.schema.names, rows.columns, strict=True))
+    given["seq"] = pa.array(np.arange(first_seq, first_seq + rows.num_rows))
     arrays = []
     for field in schema:
-        if field.name == "seq":
-            arrays.append(pa.array(range(first_seq, first_seq + rows.num_rows), pa.int64()))
-        elif field.name in rows.schema.names:
-            column = rows.column(field.name)
-            if column.type != field.type:
-                column = column.cast(field.type)
-            arrays.append(_filled(column, field))
-        else:
-            arrays.append(_filled(pa.nulls(rows.num_rows, field.type), field))
+        column = given.get(field.name)
+        if column is None:
+            column = pa.nulls(rows.num_rows, field.type)
+        elif column.type != field.type:
+            column = column.cast(field.type)
+        if column.null_count and not field.nullable:
+            column = column.fill_null(_zero(field.type))
+        arrays.append(column)
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _filled(array: pa.Array, field: pa.Field) -> pa.Array:
-    if field.nullable or array.null_count == 0:
-        return array
-    zero = {"string": "", "binary": b"", "bool": False}.get(str(field.type), 0)
-    return array.fill_null(pa.scalar(zero, field.type))
+def _zero(kind: pa.DataType) -> pa.Scalar:
+    return pa.scalar({"string": "", "binary": b"", "bool": False}.get(str(kind), 0), kind)

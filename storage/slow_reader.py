@@ -1,36 +1,34 @@
-"""The hot rows of a slow table as any process may read them: frames of a log, decoded once.
-
-Frames of one or few rows are folded into larger batches, so an hour of them is not thousands.
-"""
+"""The hot rows of a slow table as any process may read them: frames of a log, decoded once."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from core.errors import Unavailable
-from core.schema import TABLES
+from storage.arrow_stream import arrow_batch
 from storage.head import Word
 from storage.paths import Paths
+from storage.pieces import Piece, add_piece, piece_of
+from storage.ranges import ANY_TIME, Range
 from storage.reader import TRIES_MAX, HotSlice, OldestSegment, open_head
 from storage.slow import scan_frames
 
-FOLD_ROWS = 1024
+NEWS = (Word.GENERATION, Word.FIRST_SEGMENT, Word.LAST_SEGMENT, Word.VISIBLE_SEQ)
 
 
 class _Log:
     """One log file: how far it was read, and its rows."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, table: str) -> None:
         self._path = path
+        self._table = table
         self._read_bytes = 0
-        self.folded: list[pa.RecordBatch] = []
-        self._loose: list[pa.RecordBatch] = []
-        self._loose_rows = 0  # counted as they come: summing up each time is dear
+        self.pieces: list[Piece] = []
 
     def refresh(self) -> None:
+        """Read what was written since."""
         if self._path.stat().st_size == self._read_bytes:
             return
         with self._path.open("rb") as file:
@@ -39,110 +37,95 @@ class _Log:
         end = 0
         for frame in scan_frames(raw):
             if not frame.is_reservation:
-                batch = frame.batch()
-                self._loose.append(batch)
-                self._loose_rows += batch.num_rows
+                rows = arrow_batch(frame.payload)
+                add_piece(self.pieces, piece_of(self._table, rows, len(frame.payload)))
             end = frame.end
         self._read_bytes += end
-        if self._loose_rows >= FOLD_ROWS:
-            self.folded.append(_one_batch(self._loose))
-            self._loose, self._loose_rows = [], 0
-
-    def pieces(self) -> list[pa.RecordBatch]:
-        """The rows as they lie; never an empty batch."""
-        return self.folded + self._loose
-
-    def batches(self) -> list[pa.RecordBatch]:
-        if not self._loose:
-            return self.folded
-        self._loose = [_one_batch(self._loose)]
-        return self.folded + self._loose
-
-
-def _one_batch(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    return pa.Table.from_batches(batches).combine_chunks().to_batches()[0]
 
 
 class SlowReader:
-    """The hot rows of one slow table."""
+    """The hot rows of one slow table; safe to use from several threads."""
 
     def __init__(self, paths: Paths, table: str) -> None:
         self._paths = paths
         self.table = table
         self.head = open_head(paths, table)
+        self._seen: tuple[int, ...] = ()
         self._generation = -1
         self._logs: dict[int, _Log] = {}
+        self._pieces: tuple[Piece, ...] = ()
         self._lock = threading.Lock()
 
     def symbols(self) -> list[str]:
         """Symbols with hot rows."""
-        names: set[str] = set()
-        for batch in self._batches():
-            names.update(pc.unique(batch.column("symbol")).to_pylist())
-        return sorted(names)
+        return sorted({symbol for piece in self._news() for symbol in piece.groups})
 
-    def slices(self, symbol: str, *, after_seq: int, up_to_seq: int) -> list[HotSlice]:
-        """Visible rows of a symbol ("" for all) with after_seq < seq <= up_to_seq."""
-        found = []
-        for batch in self._batches():
-            seqs = batch.column("seq").to_numpy()
-            first = int(np.searchsorted(seqs, after_seq, "right"))
-            end = int(np.searchsorted(seqs, up_to_seq, "right"))
-            part = batch.slice(first, max(end - first, 0))
-            if symbol:
-                part = part.filter(pc.equal(part.column("symbol"), symbol))
-            if part.num_rows:
-                found.append(_slice_of(part, self.table))
-        return found
+    def slices(
+        self, symbol: str, *, after_seq: int, up_to_seq: int, wanted: Range = ANY_TIME
+    ) -> list[HotSlice]:
+        """Visible rows of a symbol ("" for all) with after_seq < seq <= up_to_seq, in seq order.
+
+        Where none of a slice's times is wanted it is left out.
+        """
+        found = [
+            piece.between(symbol, after_seq, up_to_seq, wanted) for piece in self._after(after_seq)
+        ]
+        return [part for part in reversed(found) if part is not None]
 
     def plain(self, *, after_seq: int, up_to_seq: int) -> list[pa.RecordBatch]:
-        """Visible rows with after_seq < seq <= up_to_seq, in seq order, with text as stored.
+        """Visible rows with after_seq < seq <= up_to_seq, in seq order, with text as stored."""
+        found = [piece.plain(after_seq, up_to_seq) for piece in self._after(after_seq)]
+        return [rows for rows in reversed(found) if rows is not None]
 
-        For who follows: nothing is folded or cast, and old rows are not looked at.
-        """
-        with self._lock:
-            pieces = [piece for log in self._refreshed() for piece in log.pieces()]
-        found = []
-        for piece in reversed(pieces):
-            seqs = piece.column("seq").to_numpy()
-            if seqs[-1] <= after_seq:
-                break
-            first, end = np.searchsorted(seqs, [after_seq, up_to_seq], "right").tolist()
-            if end > first:
-                found.append(piece.slice(first, end - first))
-        return found[::-1]
+    def last_row(self, symbol: str, *, after_seq: int, up_to_seq: int) -> pa.RecordBatch | None:
+        """The row of a symbol stored last with after_seq < seq <= up_to_seq, text as stored."""
+        for piece in self._after(after_seq):
+            group = piece.groups.get(symbol)
+            if group is not None:
+                end = int(group.seqs.searchsorted(up_to_seq, "right"))
+                if end and group.seqs[end - 1] > after_seq:
+                    return group.rows.slice(end - 1, 1)
+        return None
 
     def oldest(self) -> OldestSegment | None:
         """The oldest log; None where it is the one being written."""
-        self._batches()
+        self._news()
         number = self.head.words[Word.FIRST_SEGMENT]
         if number >= self.head.words[Word.LAST_SEGMENT]:
             return None
-        last_seqs: dict[str, int] = {}
-        newest_us = 0
-        for batch in self._logs[number].batches():
-            symbols = batch.column("symbol").to_pylist()
-            last_seqs.update(zip(symbols, batch.column("seq").to_pylist(), strict=True))
-            newest_us = max(newest_us, pc.max(batch.column("ts_event").cast(pa.int64())).as_py())
+        groups = [pair for piece in self._logs[number].pieces for pair in piece.groups.items()]
+        last_seqs = {symbol: group.last_seq for symbol, group in groups}
+        newest_us = max((group.bounds[1] for _, group in groups), default=0)
         return OldestSegment(number, last_seqs, newest_us)
 
     def release_pages(self) -> None:
         """What was read of a log is held as batches, not as pages."""
 
-    def _batches(self) -> list[pa.RecordBatch]:
-        with self._lock:
-            return [batch for log in self._refreshed() for batch in log.batches()]
+    def _after(self, seq: int) -> Iterator[Piece]:
+        """Pieces with rows after a seq, the newest first."""
+        for piece in reversed(self._news()):
+            if piece.last_seq <= seq:
+                return
+            yield piece
 
-    def _refreshed(self) -> list[_Log]:
+    def _news(self) -> tuple[Piece, ...]:
         """Every log there is, read to its end."""
-        for _ in range(TRIES_MAX):
-            try:
-                return self._refresh()
-            except FileNotFoundError:
-                continue  # let go between reading the head and opening it
+        with self._lock:
+            for _ in range(TRIES_MAX):
+                # Before the files: what is written after is seen at the next look.
+                seen = tuple(self.head.words[word] for word in NEWS)
+                if seen == self._seen:
+                    return self._pieces
+                try:
+                    self._refresh()
+                except FileNotFoundError:
+                    continue  # let go between reading the head and opening it
+                self._seen = seen
+                self._pieces = tuple(p for _, log in sorted(self._logs.items()) for p in log.pieces)
+                return self._pieces
         raise Unavailable(f"logs of {self.table} come and go too fast", hint="ask again")
 
-    def _refresh(self) -> list[_Log]:
+    def _refresh(self) -> None:
         words = self.head.words
         if words[Word.GENERATION] != self._generation:
             self._generation = words[Word.GENERATION]
@@ -152,21 +135,6 @@ class SlowReader:
             del self._logs[number]
         for number in range(first, last + 1):
             if number not in self._logs:
-                self._logs[number] = _Log(self._paths.segment(self.table, number))
+                path = self._paths.segment(self.table, number)
+                self._logs[number] = _Log(path, self.table)
             self._logs[number].refresh()
-        return [self._logs[number] for number in range(first, last + 1)]
-
-
-def _slice_of(batch: pa.RecordBatch, table: str) -> HotSlice:
-    times = batch.column("ts_event").cast(pa.int64()).to_numpy()
-    seqs = batch.column("seq").to_numpy()
-    keys = times * 1000 + batch.column("ts_ns").to_numpy().astype(np.int64)
-    return HotSlice(
-        batch.cast(TABLES[table].schema),
-        bool(np.all(keys[1:] >= keys[:-1])),
-        True,
-        int(times.min()),
-        int(times.max()),
-        int(seqs[0]),
-        int(seqs[-1]),
-    )

@@ -121,15 +121,10 @@ class View:
         if all(file.first_seq >= hot_seq for file in files):
             files = []
             after_seq = 0
-        slices = self.hot.slices(table, symbol, after_seq=after_seq, up_to_seq=visible_seq)
-        parts: list[Part] = list(cold_parts(files, table, self.hot.words))
-        parts += [
-            HotPart(part)
-            for part in slices
-            if (wanted.start_us is None or part.max_ts_us >= wanted.start_us)
-            and (wanted.end_us is None or part.min_ts_us < wanted.end_us)
-        ]
-        return parts
+        slices = self.hot.slices(
+            table, symbol, after_seq=after_seq, up_to_seq=visible_seq, wanted=wanted
+        )
+        return [*cold_parts(files, table, self.hot.words), *map(HotPart, slices)]
 
     def _standing(self, symbol: str, wanted: Range, visible_seq: int) -> Range:
         """The range with what revises its trades: a revision may have any time."""

@@ -6,7 +6,6 @@ from math import isnan
 from typing import NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from core.errors import Unavailable
 from storage.cold import cold_parts
@@ -83,14 +82,11 @@ class StoreTape:
 
     def last_row(self, table: str, symbol: str, after_seq: int = 0) -> dict[str, object] | None:
         """The newest row of a slow table with a seq above `after_seq`, as plain values."""
-        hot = self._views().hot
-        seq = hot.watermarks(table).visible_seq
-        for piece in reversed(hot.plain(table, after_seq=after_seq, up_to_seq=seq)):
-            places = pc.indices_nonzero(pc.equal(piece.column("symbol"), symbol))
-            if len(places):
-                rows: list[dict[str, object]] = piece.slice(places[-1].as_py(), 1).to_pylist()
-                return rows[0]
-        return None
+        row = self._views().hot.last_row(table, symbol, after_seq=after_seq)
+        if row is None:
+            return None
+        values: dict[str, object] = row.to_pylist()[0]
+        return values
 
     def rows(self, table: str, symbol: str, start_us: int | None = None) -> list[pa.RecordBatch]:
         """Every row of a small table from a time on, hot and cold."""

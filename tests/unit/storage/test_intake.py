@@ -12,10 +12,10 @@ import pytest
 
 from core.batch import Rejected, TickBatch
 from core.errors import DiskFull, StoreError, Unavailable
+from storage.arrow_stream import arrow_batch
 from storage.intake import (
     IntakeClient,
     IntakeServer,
-    arrow_batch,
     rejected_from,
     request_bytes,
     short_address,

@@ -1,0 +1,40 @@
+"""One batch as an Arrow IPC stream that stands alone, and back."""
+
+from functools import lru_cache
+from typing import Final
+
+import pyarrow as pa
+
+SCHEMAS_MAX: Final = 32
+_PREFIX_BYTES: Final = 8  # a marker, and the length of what follows
+
+
+def arrow_bytes(batch: pa.RecordBatch) -> bytes:
+    """A batch as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    raw: bytes = sink.getvalue().to_pybytes()
+    return raw
+
+
+def arrow_batch(raw: bytes | memoryview) -> pa.RecordBatch:
+    """The batch of an Arrow IPC stream; raise ArrowInvalid.
+
+    Of a batch of one row the schema is most of the work, so it is read once.
+    """
+    buffer = pa.py_buffer(raw)
+    head_bytes = _PREFIX_BYTES + int.from_bytes(raw[4:_PREFIX_BYTES], "little")
+    schema = _schema_of(bytes(raw[:head_bytes]))
+    if schema is not None:
+        return pa.ipc.read_record_batch(buffer.slice(head_bytes), schema)
+    with pa.ipc.open_stream(buffer) as reader:
+        return reader.read_next_batch()
+
+
+@lru_cache(maxsize=SCHEMAS_MAX)
+def _schema_of(head: bytes) -> pa.Schema | None:
+    """The schema a stream begins with; None where dictionaries follow it."""
+    schema = pa.ipc.read_schema(pa.py_buffer(head))
+    has_dictionaries = any(pa.types.is_dictionary(field.type) for field in schema)
+    return None if has_dictionaries else schema
