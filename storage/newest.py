@@ -67,15 +67,17 @@ class Newest:
         self._offer(symbol, contract, self._spot(segment, number, start + row))
 
     def revise(self, symbol: int, segment: Segment, number: int, rows: tuple[int, int]) -> None:
-        """Corrections or cancels are among rows just noted: a last trade may no longer stand."""
+        """Corrections or cancels are among rows of a block: a last trade may no longer stand."""
         start, end = rows
         block = segment.block(number)
-        is_revision = self._column(block, "kind")[start:end] != 0
-        told = set(self._identities(block, start + np.flatnonzero(is_revision)))
+        places = start + np.flatnonzero(self._column(block, "kind")[start:end])
+        last = dict(zip(self._identities(block, places), places.tolist(), strict=True))
         spots = self._spots.get(symbol, {})
         for contract, spot in list(spots.items()):
-            is_itself = spot[1:3] == (segment.number, number) and start <= spot.row < end
-            if spot.identity in told and not is_itself:
+            row = last.get(spot.identity)
+            # What revises itself alone stands: a correction is the trade as it should have been.
+            is_later = row is not None and (spot[1:3] != (segment.number, number) or row > spot.row)
+            if is_later:
                 del spots[contract]
                 self._look_back(symbol, contract, segment)
         self._show(symbol)
@@ -92,7 +94,7 @@ class Newest:
                 if row is not None:
                     self._offer(symbol, contract, self._spot(segment, number, row))
             if self._column(block, "kind")[:count].any():
-                self._restore_revised(symbol, segment, number, count)
+                self.revise(symbol, segment, number, (0, count))
 
     def forget_segment(self, number: int) -> None:
         """The rows of a segment are no longer hot."""
@@ -157,20 +159,6 @@ class Newest:
                 stands[row] = False
             if kinds[row] != 0 and names[row][1] != 0:
                 revised.add(names[row])
-
-    def _restore_revised(self, symbol: int, segment: Segment, number: int, count: int) -> None:
-        """As `revise`, but the rows that revise are anywhere in the block."""
-        block = segment.block(number)
-        places = np.flatnonzero(self._column(block, "kind")[:count])
-        last = dict(zip(self._identities(block, places), places.tolist(), strict=True))
-        spots = self._spots.get(symbol, {})
-        for contract, spot in list(spots.items()):
-            row = last.get(spot.identity)
-            is_later = row is not None and (spot[1:3] != (segment.number, number) or row > spot.row)
-            if is_later:
-                del spots[contract]
-                self._look_back(symbol, contract, segment)
-        self._show(symbol)
 
     def _spot(self, segment: Segment, number: int, row: int) -> Spot:
         block = segment.block(number)

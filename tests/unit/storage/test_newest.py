@@ -120,3 +120,19 @@ def test_where_all_are_cancelled_there_is_no_latest(house):
     assert house.latest is None
     house.add(FRONT, 1, 11)
     assert house.latest == (FRONT, 11)
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_trade_cancelled_in_its_own_batch_is_not_the_latest(house, is_restarted):
+    house.add(FRONT, 5, 10)
+    house.add(
+        FRONT,
+        2,
+        15,
+        kind=["new", "cancel"],
+        valid=np.array([True, False]),
+        source_seq=np.array([15, 15]),
+    )
+    if is_restarted:
+        house.restart()
+    assert house.latest == (FRONT, 14)
