@@ -69,16 +69,12 @@ class Bus:
             packed = b"".join(_packed(command) for command in commands)
             self._connection.send_packed_command([packed], check_health=False)
             answers = [self._answer() for _ in commands]
-        for answer in answers:
-            if isinstance(answer, redis.ResponseError):
-                with self._translated():
-                    raise answer
-        return answers
+        return self._checked(answers)
 
     def at_once(self, commands: Sequence[Command]) -> list[Any]:
         """The same as seen at one instant (MULTI and EXEC)."""
         *_, answers = self.calls([(b"MULTI",), *commands, (b"EXEC",)])
-        return list(answers)
+        return self._checked(answers)
 
     def transact(self, seen_round: int, commands: Sequence[Command]) -> bool:
         """Run all commands, or none: then False, for the tape's round is not `seen_round`."""
@@ -98,6 +94,13 @@ class Bus:
             return None
         told = self.call(b"XINFO", b"STREAM", key)
         return seq_of(dict(zip(told[::2], told[1::2], strict=True))[b"last-generated-id"])
+
+    def _checked(self, answers: Sequence[Any]) -> list[Any]:
+        for answer in answers:
+            if isinstance(answer, redis.ResponseError):
+                with self._translated():
+                    raise answer
+        return list(answers)
 
     def _answer(self) -> Any:
         try:

@@ -15,9 +15,10 @@ from core.board import Board
 from core.clock import MINUTE_NS, NS_PER_MS, NS_PER_S, NS_PER_US, Clock
 from core.errors import BusError, BusLost, BusRefused, DiskFull
 from core.log import Log
+from core.schema import TABLES
 from storage.bus import Bus
 from storage.bus_keys import MIRRORED, TAPE, Marks, TapeState, entry_id, parse_tape
-from storage.bus_merge import in_seq_order, rows_up_to
+from storage.bus_merge import Read, logged_rows, numbered_rows, rows_up_to
 from storage.bus_patience import Patience
 from storage.copy_store import CopyPlace, open_copy, write_origin
 from storage.head import Head, Word
@@ -174,16 +175,26 @@ class Copy:
         up_to_seq = rows_up_to(read, marks.last_seq, self._entries_max)
         if up_to_seq <= after_seq:
             return
-        runs = list(in_seq_order(table, read, after_seq, up_to_seq))
-        if sum(run.rows for run in runs) != up_to_seq - after_seq:
+        if not self._append(table, read, (after_seq, up_to_seq)):
             raise BusLost(
                 f"rows of {table} between seq {after_seq} and {up_to_seq} are not on Redis",
                 hint="set its maxmemory-policy to noeviction; the first server fills them in again",
             )
-        for run in runs:
+        self._board.count("rows", up_to_seq - after_seq)
+
+    def _append(self, table: str, read: Read, seqs: tuple[int, int]) -> bool:
+        """Store rows, those of a fast table all at once; False where some are missing."""
+        assert self._store is not None
+        if TABLES[table].is_fast:
+            parts = numbered_rows(table, read, seqs, self._store.words)
+            if parts is not None:
+                self._store.append_merged(table, parts)
+            return parts is not None
+        runs = logged_rows(table, read, seqs)
+        for run in runs or ():
             first_seq = run.append_to(self._store)
             assert first_seq == run.first_seq, (table, first_seq, run.first_seq)
-        self._board.count("rows", up_to_seq - after_seq)
+        return runs is not None
 
     def _pace(self, entries: Mapping[bytes, list[tuple[bytes, list[bytes]]]]) -> None:
         """Ask for more entries at a time while they are small."""

@@ -118,20 +118,50 @@ class Entry:
 
 def read_entry(table: str, fields: Sequence[bytes]) -> Entry:
     """Read an entry's fields back; raise BusRefused where they are not ours."""
+    first_seq, last_seq, rows, ipc = _told(table, fields)
+    return Entry(first_seq, last_seq, _batches(table, ipc, [rows])[0])
+
+
+def read_rows(table: str, entries: Sequence[Sequence[bytes]]) -> pa.RecordBatch:
+    """Read the rows of a stream's entries back as one batch; raise BusRefused.
+
+    Entries that begin with the very message of our schema are read as one stream, which takes a
+    fraction of what opening each takes.
+    """
+    told = [_told(table, fields) for fields in entries]
+    head = _schema(table)[1]
+    if all(ipc.startswith(head) and ipc.endswith(END_OF_STREAM) for *_, ipc in told):
+        bodies = [memoryview(ipc)[len(head) : -len(END_OF_STREAM)] for *_, ipc in told]
+        whole = b"".join((head, *bodies, END_OF_STREAM))
+        batches = _batches(table, whole, [rows for _, _, rows, _ in told])
+    else:
+        batches = [read_entry(table, fields).batch for fields in entries]
+    return pa.concat_batches(batches)
+
+
+def _told(table: str, fields: Sequence[bytes]) -> tuple[int, int, int, bytes]:
+    """An entry's first and last seq, its number of rows, and them as they came."""
     found = dict(zip(fields[::2], fields[1::2], strict=True))
     try:
-        with pa.ipc.open_stream(pa.py_buffer(found[b"ipc"])) as reader:
-            batch = reader.read_next_batch()
-        entry = Entry(int(found[b"first_seq"]), int(found[b"last_seq"]), batch)
-        is_whole = batch.num_rows == int(found[b"rows"])
-    except (KeyError, ValueError, StopIteration, pa.ArrowException) as error:
+        counts = [int(found[name]) for name in (b"first_seq", b"last_seq", b"rows")]
+        return counts[0], counts[1], counts[2], found[b"ipc"]
+    except (KeyError, ValueError) as error:
         raise BusRefused(f"an entry of {table} on Redis cannot be read") from error
-    if not is_whole or batch.schema != _schema(table)[0]:
+
+
+def _batches(table: str, ipc: bytes, rows: Sequence[int]) -> list[pa.RecordBatch]:
+    """The batches of a stream, which must have so many rows each."""
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(ipc)) as reader:
+            schema, batches = reader.schema, list(reader)
+    except (ValueError, pa.ArrowException) as error:
+        raise BusRefused(f"an entry of {table} on Redis cannot be read") from error
+    if [batch.num_rows for batch in batches] != list(rows) or schema != _schema(table)[0]:
         raise BusRefused(
             f"an entry of {table} on Redis has other columns or rows than it should",
             hint="run the same version of tickflight on both machines",
         )
-    return entry
+    return batches
 
 
 @lru_cache

@@ -1,4 +1,4 @@
-"""Entries of a table's streams as batches in the order of `seq`, as they were stored first."""
+"""Entries of a table's streams as the rows a store takes: with their seqs, none missing."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,35 +11,14 @@ from numpy.typing import NDArray
 
 from core.batch import STORE_COLUMNS, TickBatch
 from core.schema import TABLES
-from storage.bus_entries import read_entry, same_text
+from storage.bus_entries import read_entry, read_rows
 from storage.bus_keys import seq_of
+from storage.lane import Ints, Numbered
 from storage.store import Store
+from storage.words import Words
 
 Read = Mapping[bytes, Sequence[tuple[bytes, Sequence[bytes]]]]  # per stream, ids and fields
 DEFAULT_TEXT: Final = {"kind": "new", "grade": "tns", "conditions": "", "command": "none"}
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """Rows whose seqs follow each other: of one symbol, contract and source in a fast table.
-
-    Without a batch they are numbers set aside for rows that are in the lake alone.
-    """
-
-    table: str
-    first_seq: int
-    rows: int
-    batch: TickBatch | pa.RecordBatch | None
-
-    def append_to(self, store: Store) -> int:
-        """Store the rows; give the first seq they got. Raise DiskFull."""
-        match self.batch:
-            case None:
-                return store.reserve(self.table, self.rows)
-            case TickBatch():
-                return store.append(self.batch)
-            case _:
-                return store.append_rows(self.table, self.batch)
 
 
 def rows_up_to(read: Read, last_seq: int, entries_max: int) -> int:
@@ -48,18 +27,28 @@ def rows_up_to(read: Read, last_seq: int, entries_max: int) -> int:
     return min([last_seq, *ends])
 
 
-def in_seq_order(table: str, read: Read, after_seq: int, up_to_seq: int) -> Iterator[Run]:
-    """The rows with after_seq < seq <= up_to_seq."""
-    entries = [read_entry(table, fields) for found in read.values() for _, fields in found]
-    if TABLES[table].is_fast:
-        parts = [_cut(entry.batch, after_seq, up_to_seq) for entry in entries]
-        yield from _merged(table, [_Part.of(table, part) for part in parts if part.num_rows])
-        return
-    for entry in entries:
-        first_seq, last_seq = max(entry.first_seq, after_seq + 1), min(entry.last_seq, up_to_seq)
-        if first_seq <= last_seq:
-            rows = _cut(entry.batch, after_seq, up_to_seq) if entry.batch.num_rows else None
-            yield Run(table, first_seq, last_seq - first_seq + 1, rows)
+# -- fast tables ---------------------------------------------------------------------------------
+
+
+def numbered_rows(
+    table: str, read: Read, seqs: tuple[int, int], words: Words
+) -> list[Numbered] | None:
+    """The rows with seqs[0] < seq <= seqs[1], each stream's in its order.
+
+    None where one of them is missing or comes twice. New words are made durable first.
+    """
+    parts: list[Numbered] = []
+    for found in read.values():
+        if not found:
+            continue
+        rows = _cut(read_rows(table, [fields for _, fields in found]), *seqs)
+        if rows.num_rows:
+            parts += _parts(table, rows, words)
+    there = np.zeros(seqs[1] - seqs[0], np.bool_)
+    for part in parts:
+        there[part.seqs - (seqs[0] + 1)] = True
+    is_dense = bool(there.all()) and sum(len(part.seqs) for part in parts) == len(there)
+    return parts if is_dense else None
 
 
 def _cut(batch: pa.RecordBatch, after_seq: int, up_to_seq: int) -> pa.RecordBatch:
@@ -68,68 +57,69 @@ def _cut(batch: pa.RecordBatch, after_seq: int, up_to_seq: int) -> pa.RecordBatc
     return batch.slice(first, end - first)
 
 
+def _parts(table: str, rows: pa.RecordBatch, words: Words) -> Iterator[Numbered]:
+    """A symbol's rows, cut wherever contract or source change; what revises is a part of its own.
+
+    So the store finds the last trade that stands as the first server did, row after row.
+    """
+    columns: dict[str, NDArray[Any]] = {}
+    told: dict[str, tuple[Ints, list[str]]] = {}
+    for name in rows.schema.names:
+        column = rows.column(name)
+        if pa.types.is_string(column.type):
+            text = column.dictionary_encode()
+            told[name] = text.indices.to_numpy().astype(np.int64), text.dictionary.to_pylist()
+        elif name not in STORE_COLUMNS:
+            times = pa.types.is_timestamp(column.type)
+            columns[name] = (column.view(pa.int64()) if times else column).to_numpy(
+                zero_copy_only=False
+            )
+    for name in TABLES[table].text_columns:
+        indices, known = told[name]
+        if name not in STORE_COLUMNS and known != [DEFAULT_TEXT[name]]:
+            columns[name] = words.intern_all(name, known)[indices]
+    (contract, contracts), (source, sources) = told["contract"], told["source"]
+    changes = (np.diff(contract) != 0) | (np.diff(source) != 0)
+    if table == "trades" and "kind" in columns:
+        revises = columns["kind"] != 0
+        changes |= revises[1:] | revises[:-1]
+    seqs = rows.column("seq").to_numpy()
+    symbol = told["symbol"][1][0]
+    for first, end in pairwise([0, *(np.flatnonzero(changes) + 1).tolist(), len(seqs)]):
+        about = table, symbol, contracts[contract[first]], sources[source[first]]
+        some = {name: column[first:end] for name, column in columns.items()}
+        yield Numbered(TickBatch(*about, some), seqs[first:end])
+
+
+# -- slow tables ---------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """Rows of one symbol as columns; `label` tells rows of different contract or source apart."""
+class Run:
+    """Rows of a slow table whose seqs follow each other.
 
-    symbol: str
-    names: Sequence[tuple[str, str]]  # contract and source of each label
-    label: NDArray[np.int64]
-    seqs: NDArray[np.int64]
-    columns: dict[str, NDArray[Any]]
+    Without a batch they are numbers set aside for rows that are in the lake alone.
+    """
 
-    @classmethod
-    def of(cls, table: str, batch: pa.RecordBatch) -> "_Part":
-        columns = {}
-        for name in batch.schema.names:
-            if name in STORE_COLUMNS:
-                continue
-            column = batch.column(name)
-            if name in DEFAULT_TEXT and _is_all(column, DEFAULT_TEXT[name]):
-                continue  # what the store fills in by itself
-            if pa.types.is_timestamp(column.type):
-                column = column.view(pa.int64())
-            columns[name] = column.to_numpy(zero_copy_only=False)
-        names, label = _labels(batch.column("contract"), batch.column("source"))
-        symbol = batch.column("symbol")[0].as_py()
-        return cls(symbol, names, label, batch.column("seq").to_numpy(), columns)
+    table: str
+    first_seq: int
+    rows: int
+    batch: pa.RecordBatch | None
+
+    def append_to(self, store: Store) -> int:
+        """Store the rows; give the first seq they got. Raise DiskFull."""
+        if self.batch is None:
+            return store.reserve(self.table, self.rows)
+        return store.append_rows(self.table, self.batch)
 
 
-def _labels(
-    contracts: pa.Array, sources: pa.Array
-) -> tuple[Sequence[tuple[str, str]], NDArray[np.int64]]:
-    """The different pairs of contract and source, and which one each row has."""
-    first = contracts[0].as_py(), sources[0].as_py()
-    if _is_all(contracts, first[0]) and _is_all(sources, first[1]):
-        return [first], np.zeros(len(contracts), np.int64)
-    contracts, sources = contracts.dictionary_encode(), sources.dictionary_encode()
-    told = sources.dictionary.to_pylist()
-    names = [(contract, s) for contract in contracts.dictionary.to_pylist() for s in told]
-    label = contracts.indices.to_numpy().astype(np.int64) * len(told) + sources.indices.to_numpy()
-    return names, label
-
-
-def _is_all(column: pa.Array, word: str) -> bool:
-    """Whether every row has this word; a comparison with a prepared column is one call."""
-    return bool(column.equals(same_text(word).slice(0, len(column))))
-
-
-def _merged(table: str, parts: Sequence[_Part]) -> Iterator[Run]:
-    """Runs by seq: wherever the part, the contract or the source changes, a new one begins."""
-    if not parts:
-        return
-    seqs = np.concatenate([part.seqs for part in parts])
-    owners = np.repeat(np.arange(len(parts)), [len(part.seqs) for part in parts])
-    labels = np.concatenate([part.label for part in parts])
-    order = np.argsort(seqs, kind="stable")
-    seqs, owners, labels = seqs[order], owners[order], labels[order]
-    changes = (np.diff(owners) != 0) | (np.diff(labels) != 0)
-    taken = [0] * len(parts)
-    for start, end in pairwise([0, *(np.flatnonzero(changes) + 1).tolist(), len(seqs)]):
-        owner = int(owners[start])
-        part, first = parts[owner], taken[owner]
-        taken[owner] = last = first + end - start
-        contract, source = part.names[int(labels[start])]
-        columns = {name: column[first:last] for name, column in part.columns.items()}
-        batch = TickBatch(table, part.symbol, contract, source, columns)
-        yield Run(table, int(seqs[start]), batch.rows, batch)
+def logged_rows(table: str, read: Read, seqs: tuple[int, int]) -> list[Run] | None:
+    """The rows with seqs[0] < seq <= seqs[1]; None where one of them is missing."""
+    entries = [read_entry(table, fields) for found in read.values() for _, fields in found]
+    runs = []
+    for entry in entries:
+        first_seq, last_seq = max(entry.first_seq, seqs[0] + 1), min(entry.last_seq, seqs[1])
+        if first_seq <= last_seq:
+            rows = _cut(entry.batch, *seqs) if entry.batch.num_rows else None
+            runs.append(Run(table, first_seq, last_seq - first_seq + 1, rows))
+    return runs if sum(run.rows for run in runs) == seqs[1] - seqs[0] else None

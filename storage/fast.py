@@ -4,11 +4,9 @@ Any thread may append, one after the other; one more may commit at the same time
 making an appender wait.
 """
 
-import math
 import threading
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,35 +16,15 @@ from core.log import Log
 from storage import apart
 from storage.disk import Disk
 from storage.head import Head, Word
+from storage.lane import About, Ints, Lane, LaneWriter, Numbered, Ready
 from storage.layout import Layout, layout_of
 from storage.newest import Newest
 from storage.paths import Paths
 from storage.recovery import Recovered, recover_segments
-from storage.segment import Block, Segment, flip_bits
+from storage.segment import Segment
 from storage.words import Words
 
 log = Log("hot")
-KNOWN_MAX = 10_000
-
-
-@dataclass(slots=True)
-class Lane:
-    """Where one symbol's next row goes."""
-
-    block_number: int
-    block: Block
-    rows: int
-    fills: list[int | float | None]  # per column, what the rest of the block is filled with
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What all rows of a batch share: codes, and by place the columns with one value."""
-
-    symbol: int
-    contract: int
-    constants: list[tuple[int, int | float]]
-    may_revise: bool
 
 
 class FastTable:
@@ -77,10 +55,8 @@ class FastTable:
         self._retired: deque[Segment] = deque()
         self._lanes: dict[int, Lane] = {}
         self._confirmed_seq = 0
-        self._places = {c.name: i for i, c in enumerate(self.layout.columns)}
-        self._seq_place = self._places["seq"]
-        self._kind_place = self._places.get("kind", -1)
-        self._known: dict[tuple[str, ...], About] = {}
+        self._writer = LaneWriter(self.layout, words)
+        self._kind_place = self.layout.place_of("kind") if table == "trades" else -1
 
     @property
     def rows_max(self) -> int:
@@ -94,129 +70,85 @@ class FastTable:
 
         Raise DiskFull; then none of it is stored.
         """
-        assert batch.rows <= self.rows_max, f"a batch has at most {self.rows_max} rows"
-        about = self._constants(batch)
-        symbol_code = about.symbol
-        columns = self._columns(batch)
+        rows = batch.rows
+        assert rows <= self.rows_max, f"a batch has at most {self.rows_max} rows"
+        ready = self._writer.ready(batch)
         with self.lock:
             first_seq = self.next_seq
-            lane = self._reserve(symbol_code, batch.rows)
-            done = 0
-            while done < batch.rows:
-                if lane.rows == self.layout.block_rows:
-                    lane = self._next_block(symbol_code)
-                rows = min(self.layout.block_rows - lane.rows, batch.rows - done)
-                self._write_constants(lane, about.constants, rows)
-                self._write_columns(lane, columns, done, rows)
-                self._publish(about, lane, rows)
-                done += rows
+            self._reserve({ready.about.symbol: rows})
+            self._fill(ready, np.arange(first_seq, first_seq + rows))
+            self._show()
             return first_seq
 
-    def _constants(self, batch: TickBatch) -> About:
-        """What a whole batch has in common."""
-        key = (batch.symbol, batch.contract, batch.source, *batch.columns)
-        known = self._known.get(key)
-        if known is not None:
-            return known
-        words = self._words
-        contract = words.intern("contract", batch.contract)
-        told = {"source": words.intern("source", batch.source), "contract": contract}
-        constants: list[tuple[int, int | float]] = []
-        for place, column in enumerate(self.layout.columns):
-            if column.name in told:
-                constants.append((place, told[column.name]))
-            elif column.name not in batch.columns and column.name != "seq":
-                is_text = column.name == "conditions"
-                constants.append(
-                    (place, words.intern("conditions", "") if is_text else column.default)
-                )
-        if len(self._known) > KNOWN_MAX:
-            self._known.clear()
-        symbol = words.intern("symbol", batch.symbol)
-        known = About(symbol, contract, constants, may_revise="kind" in batch.columns)
-        self._known[key] = known
-        self.head.words[Word.WORDS] = words.count
-        return known
+    def append_merged(self, parts: Sequence[Numbered]) -> int:
+        """Store rows of several symbols that have their seqs; all are visible at once on return.
 
-    def _columns(self, batch: TickBatch) -> list[tuple[int, NDArray[np.generic]]]:
-        """The batch's own columns by place, text as codes."""
-        columns: list[tuple[int, NDArray[np.generic]]] = []
-        for name, values in batch.columns.items():
-            place = self._places[name]
-            if values.dtype == object:
-                columns.append((place, self._words.intern_all(name, values.tolist())))
-                self.head.words[Word.WORDS] = self._words.count
-            else:
-                columns.append((place, values))
-        return columns
+        Taken together the seqs go on after the last one, without a hole; the parts of a symbol
+        come in their order. Give the first seq. Raise DiskFull; what is stored then is whole.
+        """
+        first_seq = int(min(part.seqs[0] for part in parts))
+        rows = sum(len(part.seqs) for part in parts)
+        assert max(part.seqs[-1] for part in parts) == first_seq + rows - 1, "holes or doubles"
+        needs: dict[int, int] = {}
+        ready = [self._writer.ready(part.batch) for part in parts]
+        for each, part in zip(ready, parts, strict=True):
+            needs[each.about.symbol] = needs.get(each.about.symbol, 0) + len(part.seqs)
+        if sum(-(-count // self.layout.block_rows) for count in needs.values()) > (
+            self.layout.blocks_max
+        ):
+            for half in _halves(parts, first_seq + rows // 2):
+                self.append_merged(half)
+            return first_seq
+        with self.lock:
+            assert first_seq == self.next_seq, (first_seq, self.next_seq)
+            self._reserve(needs)
+            for each, part in zip(ready, parts, strict=True):
+                self._fill(each, part.seqs)
+            self._show()
+        return first_seq
 
-    def _write_constants(
-        self, lane: Lane, constants: list[tuple[int, int | float]], rows: int
-    ) -> None:
-        """A constant is written once to the rest of the block, and again only when it changes."""
-        for place, value in constants:
-            if math.isnan(value):  # these rows are null
-                lane.block.values[place][lane.rows : lane.rows + rows] = value
-                self._mark(lane, place, lane.rows, rows)
-            elif lane.fills[place] != value:
-                lane.block.values[place][lane.rows :] = value
-                lane.fills[place] = value
-
-    def _write_columns(
-        self, lane: Lane, columns: list[tuple[int, NDArray[np.generic]]], done: int, rows: int
-    ) -> None:
-        start = lane.rows
-        end = start + rows
-        values, bitmaps = lane.block.values, lane.block.bitmaps
-        is_whole = done == 0 and rows == len(columns[0][1])
-        for place, column in columns:
-            values[place][start:end] = column if is_whole else column[done : done + rows]
-            lane.fills[place] = None
-            if bitmaps[place] is not None:
-                self._mark(lane, place, start, rows)
-        values[self._seq_place][start:end] = np.arange(self.next_seq, self.next_seq + rows)
-
-    def _mark(self, lane: Lane, place: int, start: int, rows: int) -> None:
-        """Flip the bits of rows that differ from the bitmap's default."""
-        column = self.layout.columns[place]
-        values = lane.block.values[place][start : start + rows]
-        if not column.is_flag:
-            assert values.dtype == np.float64
-            if not math.isnan(np.minimum.reduce(values)):
-                return
-            differs = np.isnan(values)
-        else:
-            differs = values != column.default
-        bitmap = lane.block.bitmaps[place]
-        assert bitmap is not None
-        flip_bits(bitmap, start, differs)
+    def _fill(self, ready: Ready, seqs: Ints) -> None:
+        """Write rows where room was reserved for them; readers do not look there yet."""
+        about, done = ready.about, 0
+        lane = self._lanes.get(about.symbol)
+        while done < len(seqs):
+            if lane is None or lane.rows == self.layout.block_rows:
+                lane = self._next_block(about.symbol)
+            rows = min(self.layout.block_rows - lane.rows, len(seqs) - done)
+            self._writer.write(lane, ready, done, seqs[done : done + rows])
+            self._publish(about, lane, rows)
+            done += rows
+        self.next_seq += done
 
     def _publish(self, about: About, lane: Lane, rows: int) -> None:
-        """Move the counters readers look at, the rows' own first and the table's last."""
+        """Count a block's rows, and keep in mind which trade is the newest."""
         segment = self._segment
         assert segment is not None
         start = lane.rows
         lane.rows += rows
-        self.next_seq += rows
         segment.visible_rows[lane.block_number] = lane.rows
         if self.newest is not None:
             added = (start, lane.rows)
             self.newest.note(about.symbol, about.contract, segment, lane.block_number, added)
             if about.may_revise and lane.block.values[self._kind_place][start : lane.rows].any():
                 self.newest.revise(about.symbol, segment, lane.block_number, added)
+
+    def _show(self) -> None:
+        """Let readers see every row so far, with its words."""
+        self.head.words[Word.WORDS] = self._words.count
         self.head.words[Word.VISIBLE_SEQ] = self.next_seq - 1
 
-    def _reserve(self, symbol_code: int, rows: int) -> Lane:
-        """The symbol's lane, with room for `rows` in this segment; raise DiskFull."""
-        lane = self._lanes.get(symbol_code)
-        room = self.layout.block_rows - lane.rows if lane is not None else 0
-        if lane is not None and rows <= room:
-            return lane
-        blocks = -(-(rows - room) // self.layout.block_rows)
-        if self._segment is None or self._segment.blocks_used + blocks > self.layout.blocks_max:
+    def _reserve(self, needs: Mapping[int, int]) -> None:
+        """See to it that this segment has room for so many rows a symbol; raise DiskFull."""
+        blocks = 0
+        for symbol_code, rows in needs.items():
+            lane = self._lanes.get(symbol_code)
+            room = self.layout.block_rows - lane.rows if lane is not None else 0
+            blocks += -(-max(rows - room, 0) // self.layout.block_rows)
+        if blocks and (
+            self._segment is None or self._segment.blocks_used + blocks > self.layout.blocks_max
+        ):
             self._roll()
-            lane = None
-        return lane if lane is not None else self._next_block(symbol_code)
 
     def _next_block(self, symbol_code: int) -> Lane:
         assert self._segment is not None
@@ -297,7 +229,7 @@ class FastTable:
     def _rows_up_to(self, segment: Segment, seq: int) -> NDArray[np.int64]:
         """Rows of each block whose seq is at most `seq`."""
         rows = segment.visible_rows[: segment.blocks_used].astype(np.int64)
-        place = self._places["seq"]
+        place = self.layout.place_of("seq")
         for number, count in enumerate(rows.tolist()):
             seqs = segment.block(number).values[place]
             if count and seqs[count - 1] > seq:
@@ -379,3 +311,12 @@ class FastTable:
         self.head.begin(numbers, first_seq, self.next_seq)
         self._confirmed_seq = self.next_seq - 1
         return found
+
+
+def _halves(parts: Sequence[Numbered], middle_seq: int) -> Iterator[Sequence[Numbered]]:
+    """The rows before a seq, and those from it on."""
+    cuts = [int(np.searchsorted(part.seqs, middle_seq)) for part in parts]
+    for rows in ([slice(0, cut) for cut in cuts], [slice(cut, None) for cut in cuts]):
+        pairs = zip(parts, rows, strict=True)
+        some = [Numbered(part.batch.take(cut), part.seqs[cut]) for part, cut in pairs]
+        yield [part for part in some if len(part.seqs)]

@@ -75,6 +75,10 @@ class Layout:
         """Size of a segment with every block in place."""
         return self.block_start(self.blocks_max)
 
+    def place_of(self, name: str) -> int:
+        """A column's position among the stored ones."""
+        return next(i for i, column in enumerate(self.columns) if column.name == name)
+
     def block_start(self, block: int) -> int:
         """Offset of a block in the file."""
         return BLOCKS_OFFSET + block * self.block_bytes

@@ -1,12 +1,14 @@
 """Reading a fast table's segments back, after a kill, a power cut or a clean stop alike.
 
-Rows of the same boot are all kept: the page cache has them. After a power cut only rows that a
-commit proves are kept, a torn tail is cut and counted, and damage before it stops the start.
+Rows of the same boot are kept as far as no seq is missing: the page cache has them. After a power
+cut only rows that a commit proves are kept, a torn tail is cut and counted, and damage before it
+stops the start.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from core.errors import WalCorrupt
 from core.log import Log
@@ -79,7 +81,7 @@ def _recover_one(
     if same_boot:
         used = segment.blocks_used
         symbols = segment.symbols[:used].copy()
-        rows = segment.visible_rows[:used].copy()
+        rows = _without_holes(segment, segment.visible_rows[:used].copy())
     cut = int(segment.visible_rows.sum()) - int(rows.sum())
     if cut > 0:
         found.cut_rows += cut
@@ -92,6 +94,26 @@ def _recover_one(
         for _ in range(2):
             segment.commit(segment.first_seq - 1 + total, rows.astype(np.int64))
     return total
+
+
+def _without_holes(segment: Segment, rows: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Of each block's rows, those before the first seq that is missing.
+
+    Rows of several symbols may be appended at once, and a kill come between two of their blocks.
+    None of those was visible yet.
+    """
+    place = segment.layout.place_of("seq")
+    seqs = [
+        segment.block(number).values[place][: int(count)].astype(np.int64, copy=False)
+        for number, count in enumerate(rows)
+    ]
+    total = int(rows.sum())
+    last_seq = max((int(some[-1]) for some in seqs if len(some)), default=0)
+    if last_seq <= segment.first_seq - 1 + total:
+        return rows
+    there = np.sort(np.concatenate(seqs))
+    end_seq = segment.first_seq + int(np.argmax(there != segment.first_seq + np.arange(total)))
+    return np.array([np.searchsorted(some, end_seq) for some in seqs], np.uint64)
 
 
 def _proven(

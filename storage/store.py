@@ -21,6 +21,7 @@ from core.schema import LOGGED_TABLES
 from storage.disk import Disk
 from storage.fast import FastTable
 from storage.head import Head, Watermarks, Word
+from storage.lane import Numbered
 from storage.paths import Paths
 from storage.recovery import Recovered
 from storage.slow import SlowTable, drop_oldest_log
@@ -92,6 +93,10 @@ class Store:
         """Store a batch of a fast table; visible on return. Give its first seq; raise DiskFull."""
         assert batch.rows > 0, "an empty batch has no first seq"
         return self._fast(batch.table).append(batch)
+
+    def append_merged(self, table: str, parts: Sequence[Numbered]) -> int:
+        """Store rows of a fast table that have their seqs; see `FastTable.append_merged`."""
+        return self._fast(table).append_merged(parts)
 
     def append_rows(self, table: str, rows: pa.RecordBatch | Sequence[dict[str, object]]) -> int:
         """Store rows of a slow table; visible on return. Give the first seq; raise DiskFull."""

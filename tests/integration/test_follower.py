@@ -228,6 +228,13 @@ def test_numbers_set_aside_for_the_lake_are_set_aside_on_both(tape, client, tmp_
     assert (3, 102, 0) in told
 
 
+def test_a_key_of_somebody_else_in_place_of_the_tape_is_said(tape, client, tmp_path):
+    client.set("tickflight:tape", "mine")
+    with following(tmp_path / "copy", tape) as follower:
+        until(lambda: follower.part()["state"] == "down")
+        assert "WRONGTYPE" in follower.part()["detail"]
+
+
 def test_a_damaged_copy_is_built_anew(tape, client, tmp_path):
     tape.trade(500)
     with tape.mirroring():
