@@ -7,7 +7,7 @@ PY := $(VENV)/bin/python
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint check bench shots lock clean
+.PHONY: help setup run test lint check bench shots soak lock clean
 .NOTPARALLEL:
 
 help: ## list these targets
@@ -34,6 +34,9 @@ bench: setup ## measure this machine (ARGS="latest --json out.json")
 
 shots: setup ## pictures of every dashboard page at two sizes, in build/shots
 	$(PY) -m tests.shots
+
+soak: setup ## tabs left open for ten minutes: nothing may grow (ARGS="--minutes 60")
+	$(PY) -m tests.soak $(ARGS)
 
 lock: ## write requirements.txt from pyproject.toml (ARGS=--upgrade takes newer versions)
 	@mkdir -p build
