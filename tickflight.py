@@ -347,7 +347,7 @@ def run_verify(settings: Settings, arguments: argparse.Namespace) -> int:
     """Check sealed data; 1 where less than 99.9 % is as it was sealed."""
     from ingest.verify_command import verify_command
 
-    return verify_command(settings, check_all=arguments.all, say=_say)
+    return verify_command(settings, SystemClock(), check_all=arguments.all, say=_say)
 
 
 def run_compact(settings: Settings, arguments: argparse.Namespace) -> int:

@@ -11,9 +11,11 @@ import numpy as np
 
 from core.batch import TickBatch
 from core.clock import NS_PER_S, NS_PER_US, Clock
+from core.errors import BadTicket, Unavailable
 from core.log import Log
 from core.session import session_at
 from ingest import dxlink_wire as wire
+from ingest.backfill import IMPORT
 from ingest.dxlink_columns import SOURCE, Columns, Prints, event_us
 from ingest.dxlink_known import Known
 from ingest.dxlink_line import Line, Patience, Snapshot, Tape
@@ -27,7 +29,7 @@ from ingest.dxlink_wire import (
     Message,
 )
 from ingest.dxlink_witness import Court, Verdict
-from ingest.gapbook import GapBook
+from ingest.gapbook import Gap, GapBook
 from ingest.rolls import Instrument
 
 log = Log("dxlink")
@@ -143,6 +145,31 @@ class Continuity:
         """One-minute candles, as `read_candles` gives them."""
         if line := self._lines.get(streamer_symbol):
             line.court.hear_candles(rows, self._clock.monotonic_ns())
+
+    def try_again(self, gap: Gap) -> str:
+        """Ask history once more about a hole, open or given up; say what is done.
+
+        Raise BadTicket where it cannot be asked, Unavailable where not now.
+        """
+        lines = self._lines.values()
+        line = next((one for one in lines if one.instrument.contract == gap.contract), None)
+        if line is None:
+            raise BadTicket(f"{gap.contract or 'that contract'} is not listened to", hint=IMPORT)
+        if not self._live:
+            raise Unavailable("the feed is not connected", hint="it asks by itself once it is")
+        present = self._book.open_gap(gap.contract)
+        if present is not None and present.gap_id != gap.gap_id:
+            raise Unavailable("a newer hole of this contract is open", hint="ask once it is closed")
+        if line.snapshot is not None:
+            return "history is being asked already"
+        if line.gap is None:
+            line.gap = self._book.reopen(gap)
+            line.anchor = _last_index(gap.from_us + OVERLAP_US)
+            line.live_us = None if gap.to_us is None else gap.to_us - OVERLAP_US
+            line.added = 0
+            line.attempts = self._patience.attempts_max - 1  # once more, not as often as at first
+        self._request(line)
+        return f"history of {gap.contract} is asked once more"
 
     def tick(self) -> None:
         """Look at what did not happen: silent lines, history that stays away, things to retry."""
@@ -290,7 +317,8 @@ class Continuity:
 
     def _give_up(self, line: Line, reason: str, *, to_us: int | None = None) -> None:
         assert line.gap is not None
-        end_us = self._hole_end_us(line) if to_us is None else to_us
+        end_us = self._hole_end_us(line)
+        end_us = end_us if to_us is None else min(to_us, end_us)
         self._book.close(line.gap, "unrepairable", to_us=end_us, rows=line.added, reason=reason)
         claim, line.claim = line.claim, None
         if claim is not None:

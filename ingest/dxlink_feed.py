@@ -8,11 +8,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import anyio
 
-from core.board import Board
 from core.clock import Clock
 from core.errors import FeedLost
 from core.log import Log
@@ -21,14 +19,10 @@ from ingest.dxlink_client import PART, Access, Client, Gate, Timing
 from ingest.dxlink_intake import Intake
 from ingest.dxlink_keeper import Keeper, Place
 from ingest.dxlink_line import Patience
-from ingest.dxlink_tape import StoredTape
-from ingest.gapbook import Ledger
-from ingest.patient import Take
 from ingest.rolls import Instrument, RollMap
 from ingest.tastytrade import Tastytrade
 from storage.disk import OsDisk
 from storage.paths import Paths
-from storage.view import Views
 
 log = Log("dxlink")
 ENTRIES_MAX = 5_000
@@ -37,13 +31,6 @@ TICK_STEPS = 4  # how often what did not happen is looked at, in steps of `gathe
 RESTART_S = 5.0
 
 SetFront = Callable[[str, str], None]  # symbol, contract
-
-
-class FrontLedger(Ledger, Protocol):
-    """The ledger of a store, which also knows whose trade is a symbol's latest."""
-
-    def set_front(self, symbol: str, contract: str, /) -> None:
-        """Make a contract the front one of a symbol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +148,9 @@ async def _listen(gate: Gate, client: Client, started: Callable[[], None]) -> No
 
 def start_feed(
     settings: Settings,
+    place: Place,
     *,
-    take: Take,
-    ledger: FrontLedger,
-    board: Board,
+    set_front: SetFront,
     clock: Clock,
     stopping: threading.Event,
 ) -> threading.Thread | None:
@@ -174,8 +160,9 @@ def start_feed(
     """
     secret = settings.text("TASTYTRADE_CLIENT_SECRET")
     if not (secret and settings.text("TASTYTRADE_REFRESH_TOKEN")):
-        board.state(PART, "off", "no credentials")
+        place.board.state(PART, "off", "no credentials")
         return None
+    place.backfills.open(PART)
     paths = Paths(settings.data_dir)
     rolls = RollMap(paths.root / "rolls.json", OsDisk())
 
@@ -183,15 +170,15 @@ def start_feed(
         while not stopping.is_set():
             try:
                 run(
-                    Login(settings, rolls, clock, ledger.set_front),
-                    Place(take, ledger, StoredTape(Views(paths, settings.lake_url)), board),
+                    Login(settings, rolls, clock, set_front),
+                    place,
                     clock=clock,
                     journal=paths.run / "dxlink.journal",
                     periods=Periods(),
                     stopping=stopping,
                 )
             except Exception as error:
-                board.state(PART, "down", f"{type(error).__name__}: {error}")
+                place.board.state(PART, "down", f"{type(error).__name__}: {error}")
                 log.exception("feed.stopped")
                 stopping.wait(RESTART_S)
 

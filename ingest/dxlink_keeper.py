@@ -7,13 +7,15 @@ contracts suspect, rows that find the disk full wait until there is room.
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, assert_never
 
 from core.batch import Rejected, TickBatch
 from core.board import Board
 from core.clock import NS_PER_US, Clock
+from core.errors import PipelineError
 from core.log import Log
+from ingest.backfill import Backfills
 from ingest.dxlink_board import show
 from ingest.dxlink_client import PART
 from ingest.dxlink_columns import (
@@ -62,6 +64,7 @@ class Place:
     ledger: Ledger
     tape: Tape
     board: Board
+    backfills: Backfills = field(default_factory=Backfills)
 
 
 class Keeper:
@@ -79,6 +82,7 @@ class Keeper:
         self._store = PatientStore(place.take, place.ledger, place.board, PART, stopping)
         self._wire = wire
         self._board = place.board
+        self._backfills = place.backfills
         self._clock = clock
         self._decoders: dict[int, Decoder] = defaultdict(Decoder)
         self._instruments: dict[str, Instrument] = {}
@@ -112,7 +116,12 @@ class Keeper:
             self._decode(connection, waiting)
 
     def tick(self) -> None:
-        """Look at what did not happen, and tell the board."""
+        """Look at what did not happen and at what is asked of us, and tell the board."""
+        for request in self._backfills.take(PART):
+            try:
+                request.answer.set_result(self._continuity.try_again(request.gap))
+            except PipelineError as error:
+                request.answer.set_exception(error)
         self._continuity.tick()
         for connection in self._continuity.stale:
             log.warning("connection.stale", connection=connection)

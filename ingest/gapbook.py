@@ -79,6 +79,14 @@ class GapBook:
         log.warning("gap.opened", contract=contract, reason=reason)
         return gap
 
+    def reopen(self, gap: Gap) -> Gap:
+        """Write down that a hole which was given up is asked for once more."""
+        again = replace(gap, state="open", rows=None, reason=f"{gap.reason}; asked for once more")
+        self._write(again)
+        self._open[gap.contract] = again
+        log.info("gap.reopened", contract=gap.contract)
+        return again
+
     def close(self, gap: Gap, state: GapState, *, to_us: int, rows: int, reason: str) -> Gap:
         """Write down how a gap ended; `reason` is added to what opened it."""
         assert state != "open"

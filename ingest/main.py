@@ -18,9 +18,12 @@ from core.errors import BadTicket, DiskFull
 from core.log import Log
 from core.schema import LOGGED_TABLES
 from core.settings import Settings
+from ingest.backfill import Backfills, find_gap
 from ingest.demo import DemoMarket
 from ingest.demo_book import DemoBook
 from ingest.dxlink_feed import start_feed
+from ingest.dxlink_keeper import Place as FeedPlace
+from ingest.dxlink_tape import StoredTape
 from ingest.gex_spool import check_name, spooled_parts
 from ingest.gex_tape import TABLES as GEX_TABLES
 from ingest.gex_tape import GexTape
@@ -37,6 +40,7 @@ from storage.manifest import Manifest
 from storage.paths import Paths
 from storage.seal import Sealer
 from storage.store import Store, StoreOptions
+from storage.view import Views
 
 log = Log("ingest")
 DEMO_STEP_S = 0.005
@@ -65,6 +69,7 @@ class Ingest:
         self.keeper = open_keeper(settings, self.store, clock)
         self.gex = GexTape(self.store, self.keeper, clock)
         self._intake = IntakeServer(self.paths, self._answer)
+        self._backfills = Backfills()
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -80,11 +85,11 @@ class Ingest:
         if self._demo is not None:
             self._start_thread("demo", lambda: self._trade_forever(self._demo))
             return  # a made-up market and a real one do not belong on one tape
+        tape = StoredTape(Views(self.paths, self._settings.lake_url))
         feed = start_feed(
             self._settings,
-            take=self.take,
-            ledger=self.store,
-            board=self.board,
+            FeedPlace(self.take, self.store, tape, self.board, self._backfills),
+            set_front=self.store.set_front,
             clock=self._clock,
             stopping=self._stopping,
         )
@@ -195,6 +200,11 @@ class Ingest:
                 reply["files"] = self.keeper.seal_now(header["symbols"])
             case "commit":
                 self.store.commit()
+            case "backfill":
+                gap = find_gap(
+                    self.keeper.view(), header["table"], header["symbol"], header["gap_id"]
+                )
+                reply["told"] = self._backfills.ask(gap)
             case op:
                 raise BadTicket(f"intake knows no operation {op!r}")
         return reply

@@ -4,10 +4,12 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 
+from core.clock import Clock
 from core.errors import Unavailable
 from core.settings import Settings
 from ingest.score import SCORE_MIN, Tally, read_tallies
 from storage.paths import Paths
+from storage.proofs import Proof, Proofs
 from storage.spot import Spotter
 from storage.verify import verify
 from storage.view import Views
@@ -17,10 +19,22 @@ SAMPLE_FILES = 200
 SAMPLE_HOURS = 50
 
 
-def verify_command(settings: Settings, *, check_all: bool, say: Say) -> int:
-    """Print what was compared and the score of each; 1 where one is below 99.9 %."""
+def verify_command(settings: Settings, clock: Clock, *, check_all: bool, say: Say) -> int:
+    """Print what was compared and the score of each; 1 where one is below 99.9 %.
+
+    When each file was verified is kept for the dashboard.
+    """
     rng = random.SystemRandom()
-    score = verify(settings.lake_url, sample=None if check_all else SAMPLE_FILES, rng=rng)
+    proofs: list[Proof] = []
+    sample = None if check_all else SAMPLE_FILES
+    score = verify(
+        settings.lake_url,
+        sample=sample,
+        rng=rng,
+        tell=lambda file, fault: proofs.append(Proof(file.path, clock.now_ns(), fault)),
+    )
+    if proofs:
+        _keep(Proofs(Paths(settings.data_dir).proofs), proofs, say)
     for fault in score.faults:
         say(f"fault: {fault.path}: {fault.reason} ({fault.rows:,} rows)")
     say(
@@ -46,6 +60,13 @@ def verify_command(settings: Settings, *, check_all: bool, say: Say) -> int:
         )
         is_good &= tally.score >= SCORE_MIN
     return 0 if is_good else 1
+
+
+def _keep(kept: Proofs, proofs: list[Proof], say: Say) -> None:
+    try:
+        kept.note(proofs)
+    except OSError as error:
+        say(f"when files were verified cannot be kept: {error.strerror}")
 
 
 def _bars(settings: Settings, rng: random.Random) -> Tally:

@@ -87,6 +87,16 @@ def stamp(path: Path, blank: Blank, digest: Digest) -> None:
         view[end - 8 : end] = f"{crc:08x}".encode()
 
 
+def file_crc(path: Path) -> str:
+    """The checksum of the whole file that its footer tells, as hex; raise PartitionCorrupt."""
+    try:
+        with path.open("rb") as source, mmap.mmap(source.fileno(), 0, prot=mmap.PROT_READ) as view:
+            at = view.rfind(_FILE_MARK) + len(_FILE_MARK)
+            return view[at : at + len(_NO_CRC)].decode("ascii", "replace")
+    except (OSError, ValueError) as error:
+        raise PartitionCorrupt(f"{path} cannot be read: {error}", hint=_HINT) from error
+
+
 def prove_file(path: Path) -> None:
     """Raise PartitionCorrupt unless every byte of a file is as it was written."""
     try:

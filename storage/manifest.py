@@ -28,7 +28,10 @@ EPOCH_END_US = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One sealed file. Times are inclusive bounds of `ts_event` and the newest `ts_recv`."""
+    """One sealed file. Times are inclusive bounds of `ts_event` and the newest `ts_recv`.
+
+    `sealed_ms` is when it was written and read back, as the log has it; 0 before it is listed.
+    """
 
     table: str
     symbol: str
@@ -42,6 +45,7 @@ class Partition:
     max_ts_us: int
     max_recv_us: int
     has_revisions: bool = False
+    sealed_ms: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -328,6 +332,7 @@ def _snapshot(
         "max_ts_us": numbers("max.ts_event"),
         "max_recv_us": recv,
         "has_revisions": np.array([kind != "new" for kind in kinds], np.int64),
+        "sealed_ms": numbers("modification_time"),
     }
     return Snapshot(table.name, version, MappingProxyType(dict(sealed)), columns, url)
 

@@ -81,6 +81,11 @@ class Paths:
         return self.run / "calls"
 
     @property
+    def proofs(self) -> Path:
+        """What verifying sealed files found, one JSON object a line."""
+        return self.root / "proofs.jsonl"
+
+    @property
     def links(self) -> Path:
         """One-time login links, named by their hash."""
         return self.run / "links"

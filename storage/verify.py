@@ -5,7 +5,7 @@ values of one row group of each. It reports and changes nothing.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +51,12 @@ def verify(
     tables: Sequence[str] = tuple(TABLES),
     sample: int | None = None,
     rng: random.Random | None = None,
+    tell: Callable[[Partition, str], None] = lambda partition, fault: None,
 ) -> Score:
-    """Check every living file, or `sample` of them chosen by `rng` with one row group each."""
+    """Check every living file, or `sample` of them chosen by `rng` with one row group each.
+
+    `tell` hears of each file once it is checked, and what is wrong with it: "" where nothing is.
+    """
     manifests = {table: Manifest(lake_url, table) for table in tables}
     living = [p for manifest in manifests.values() for p in manifest.refresh().pruned()]
     if sample is not None:
@@ -61,17 +65,22 @@ def verify(
     checked, faults = 0, []
     for partition in living:
         try:
-            checked += _prove(partition, None if sample is None else rng)
+            checked += prove(partition, None if sample is None else rng)
+            tell(partition, "")
         except PartitionCorrupt as error:
             if partition.path not in manifests[partition.table].refresh().paths:
                 continue  # folded or pruned meanwhile
+            tell(partition, error.message)
             faults.append(Fault(partition.path, error.message, partition.rows))
             checked += partition.rows
     return Score(len(living), checked, sum(fault.rows for fault in faults), tuple(faults))
 
 
-def _prove(partition: Partition, rng: random.Random | None) -> int:
-    """Rows proven; raise PartitionCorrupt."""
+def prove(partition: Partition, rng: random.Random | None = None) -> int:
+    """Prove every byte of a file and every value, with `rng` the values of one row group alone.
+
+    Give the rows proven; raise PartitionCorrupt.
+    """
     _prove_size(partition)
     prove_file(Path(partition.path))
     only = None

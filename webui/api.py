@@ -185,11 +185,15 @@ class Api:
 
 
 def heat_column(row: Mapping[str, Any]) -> list[object] | None:
-    """[moment, levels, best bid, best ask] of one ladder; None where a side is empty."""
+    """[moment, levels, best bid, best ask] of one ladder; None where a side is empty.
+
+    Levels are prices and sizes in turn: nested, a browser would hold four times as much.
+    """
     book: dict[str, Any] = shown_ladder(row)
     if not book["b"] or not book["a"]:
         return None
-    return [book["ts"], [*book["b"], *book["a"]], book["b"][0][0], book["a"][0][0]]
+    levels = [number for level in (*book["b"], *book["a"]) for number in level]
+    return [book["ts"], levels, book["b"][0][0], book["a"][0][0]]
 
 
 def facts_of(now: Gatherer, service: Service) -> list[tuple[str, str | int]]:

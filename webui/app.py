@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -17,12 +18,14 @@ from core.errors import PipelineError
 from webui.access import Gate, Handler
 from webui.api import Api
 from webui.assets import Assets
+from webui.backfill import BackfillApi
 from webui.drill import Drill
 from webui.edge import Edge, on_http_error, on_pipeline_error
 from webui.explore import Explore
 from webui.keys_api import KeysApi
 from webui.login import Login
 from webui.pages import Pages
+from webui.partitions import Partitions
 from webui.running_api import RunningApi
 from webui.status import Tape, gather, is_serving
 from webui.stream import Stream
@@ -95,9 +98,16 @@ def page_routes(gate: Gate, pages: Pages, drill: Drill) -> list[BaseRoute]:
     ]
 
 
-def answer_routes(
-    gate: Gate, api: Api, keys: KeysApi, running: RunningApi, login: Login
-) -> list[BaseRoute]:
+@dataclass(frozen=True)
+class Acts:
+    """What can be done from the pages beside keys."""
+
+    running: RunningApi
+    backfill: BackfillApi
+    partitions: Partitions
+
+
+def answer_routes(gate: Gate, api: Api, keys: KeysApi, acts: Acts, login: Login) -> list[BaseRoute]:
     """What the scripts of the pages ask."""
     asked: dict[str, Handler] = {
         "/ui/status": api.status,
@@ -109,9 +119,12 @@ def answer_routes(
         "/ui/gex": api.gex,
         "/ui/gex/moments": api.moments,
         "/ui/service": api.service,
+        "/ui/partition": acts.partitions.about,
     }
     changed: dict[str, Handler] = {
-        "/ui/queries/cancel": running.end,
+        "/ui/queries/cancel": acts.running.end,
+        "/ui/gaps/backfill": acts.backfill.ask,
+        "/ui/partition/verify": acts.partitions.verify,
         "/ui/keys": keys.create,
         "/ui/keys/revoke": keys.revoke,
         "/ui/sessions/end": keys.end_session,

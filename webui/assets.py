@@ -18,11 +18,16 @@ COMMON = (
     "shell.js", "palette.js", "overview.js", "shape.js", "app.js", "data.js",
 )  # fmt: skip
 MARKET = ("heat.js", "columns.js", "tape.js", "market.js")
+STYLE = "text/css; charset=utf-8"
 SCRIPT = "text/javascript; charset=utf-8"
 BUNDLES = {
-    "app.css": (STYLES, "text/css; charset=utf-8"),
+    "app.css": (STYLES, STYLE),
+    "data.css": (("data.css",), STYLE),
     "overview.js": ((*COMMON, "entry_overview.js"), SCRIPT),
-    "drill.js": ((*COMMON, *MARKET, "keys.js", "queries.js", "entry_drill.js"), SCRIPT),
+    "drill.js": (
+        (*COMMON, *MARKET, "data_page.js", "keys.js", "queries.js", "entry_drill.js"),
+        SCRIPT,
+    ),
     "login.js": (("login.js",), SCRIPT),
     "explore.js": (("explore.js",), SCRIPT),
 }

@@ -14,12 +14,14 @@ from storage.manifest import Partition
 from webui.access import Visitor
 from webui.calls import DENIED, FINE, CallRow, KeyCalls, is_live
 from webui.coverage import sealed_hours
+from webui.gap_lanes import gap_line, lanes_of
 from webui.ledger import CheckRow
 from webui.pages import Pages
+from webui.partitions import Partitions
 from webui.picture import Gatherer
 from webui.sessions import Sessions
 from webui.sheet import Row
-from webui.sheets import coverage_sheet, event_rows, gap_rows, queries_sheet, status_sheet
+from webui.sheets import coverage_sheet, event_rows, queries_sheet, status_sheet
 from webui.words import DASH, format_age, format_bytes, format_count, format_ms, format_percent
 
 PARTITIONS_SHOWN = 100
@@ -36,21 +38,21 @@ class Drill:
     now: Gatherer
     ring: KeyRing
     sessions: Sessions
+    partitions: Partitions
 
     def data(self, request: Request) -> Response:
         """Coverage, partitions, gaps, spot checks, lags."""
         now = self.now
         sheet = status_sheet(now).merge(coverage_sheet(now))
         account = now.ledger.account
-        sheet.r["gaps"] = gap_rows(account.gaps, ROWS_SHOWN)
         sheet.r["checks"] = [check_row(check) for check in account.checks[:ROWS_SHOWN]]
         sheet.r["rejects"] = [
             Row(key=why, state="late", cells=[why, format_count(n)]) for why, n in account.rejects
         ]
         partitions, total = self._partitions(request)
-        sheet.r["partitions"] = [self._partition_row(part) for part in partitions]
         sheet.r["marks"] = mark_rows(now)
         day = parse_day(request.query_params.get("day", ""))
+        visitor: Visitor = request.state.visitor
         return self.pages.render(
             "data.html",
             request,
@@ -58,8 +60,14 @@ class Drill:
             self.pages.boot("data", ["status", "coverage"]),
             day=day,
             hours=self._day(day) if day else [],
+            partitions=self.partitions.rows(partitions),
             total=total,
-            shown=len(partitions),
+            gaps=[gap_line(gap, now.boards, now.now_us) for gap in account.gaps[:ROWS_SHOWN]],
+            gap_lanes=lanes_of(
+                account.gaps[:ROWS_SHOWN], now.now_us, request.query_params.get("span", "")
+            ),
+            gap_count=len(account.gaps),
+            may_act="admin" in visitor.scopes,
             tables=list(TABLES),
             chosen_table=request.query_params.get("table", "trades"),
             chosen_symbol=request.query_params.get("symbol", ""),
@@ -144,25 +152,6 @@ class Drill:
             return [], 0
         newest = sorted(found, key=lambda part: (-part.max_ts_us, part.symbol))
         return newest[:PARTITIONS_SHOWN], len(found)
-
-    def _partition_row(self, part: Partition) -> Row:
-        checks = self.now.ledger.account.checks
-        check = next((c for c in checks if c.symbol == part.symbol and c.table == part.table), None)
-        return Row(
-            key=part.path,
-            state="ok" if check is None or check.outcome != "mismatch" else "degraded",
-            cells=[
-                part.symbol or DASH,
-                part.date,
-                part.path.rsplit("/", 1)[-1],
-                f"{part.rows:,}",
-                format_bytes(part.bytes),
-                part.min_ts_us // 1_000,
-                part.max_ts_us // 1_000,
-                f"{part.first_seq:,} to {part.last_seq:,}",
-                None if check is None else check.ts_us // 1_000,
-            ],
-        )
 
     def _day(self, day: date) -> list[tuple[str, list[str]]]:
         """A day by hour and symbol: full, missing, off or hot."""

@@ -9,10 +9,12 @@ from core.settings import Settings
 from flight_server.keys import KeyRing
 from storage.disk import OsDisk
 from storage.paths import Paths
+from storage.proofs import Proofs
 from webui.access import Gate
 from webui.api import Api
-from webui.app import Health, answer_routes, explore_routes, page_routes, plain_routes
+from webui.app import Acts, Health, answer_routes, explore_routes, page_routes, plain_routes
 from webui.assets import load_assets
+from webui.backfill import BackfillApi
 from webui.drill import Drill
 from webui.explore import Explore
 from webui.hub import Hub
@@ -21,6 +23,7 @@ from webui.keys_api import KeysApi
 from webui.login import Login
 from webui.metrics import metrics_answer
 from webui.pages import Pages
+from webui.partitions import Partitions
 from webui.picture import Gatherer
 from webui.running_api import RunningApi
 from webui.sessions import Sessions, Throttle
@@ -54,12 +57,15 @@ def open_house(settings: Settings, clock: Clock, *, is_demo: bool = False) -> Ho
     hub = Hub(Gatherer(settings, tape, journal, clock), clock)
     assets = load_assets()
     pages = Pages(hub, assets)
-    drill = Drill(pages, hub.gatherer, ring, sessions)
+    partitions = Partitions(hub.gatherer, Proofs(paths.proofs), journal, clock)
+    drill = Drill(pages, hub.gatherer, ring, sessions, partitions)
     login = Login(gate, paths.links, Throttle(clock), journal, clock)
     keys = KeysApi(ring, sessions, hub, journal, clock)
     found = page_routes(gate, pages, drill)
     api = Api(hub)
-    found += answer_routes(gate, api, keys, RunningApi(paths, journal), login)
+    backfill = BackfillApi(hub.gatherer, paths, journal)
+    acts = Acts(RunningApi(paths, journal), backfill, partitions)
+    found += answer_routes(gate, api, keys, acts, login)
     found += explore_routes(gate, Explore(pages, api, hub.gatherer))
     found += plain_routes(
         gate, Health(paths.run, tape, clock), metrics_answer(hub.gatherer), assets

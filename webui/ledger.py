@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from core.clock import DAY_US, NS_PER_US
@@ -18,7 +18,7 @@ log = Log("web")
 
 @dataclass(frozen=True, slots=True)
 class GapRow:
-    """One gap as it stands."""
+    """One gap as it stands; `source` is who wrote it down first."""
 
     gap_id: int
     table: str
@@ -29,11 +29,12 @@ class GapRow:
     state: str
     rows: int | None
     seq: int
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckRow:
-    """One sample held against a witness."""
+    """One sample held against a witness, of rows from `from_us` to `to_us`."""
 
     ts_us: int
     symbol: str
@@ -43,6 +44,8 @@ class CheckRow:
     rows: int
     matched: int
     detail: str
+    from_us: int | None = None
+    to_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Ledger:
     def _gaps(self) -> list[GapRow]:
         """Rows of one gap_id tell its life; the one with the highest seq is how it stands."""
         newest: dict[tuple[object, object], GapRow] = {}
+        openers: dict[tuple[object, object], tuple[int, str]] = {}  # another may close a gap
         for row in self._rows("gaps", None):
             gap = GapRow(
                 int(str(row["gap_id"])),
@@ -126,10 +130,14 @@ class Ledger:
                 None if row["rows"] is None else int(str(row["rows"])),
                 int(str(row["seq"])),
             )
+            first = openers.get((gap.table, gap.gap_id), (gap.seq, ""))[0]
+            if gap.seq <= first:
+                openers[gap.table, gap.gap_id] = (gap.seq, str(row["source"]))
             known = newest.get((gap.table, gap.gap_id))
             if known is None or known.seq < gap.seq:
                 newest[gap.table, gap.gap_id] = gap
-        ordered = sorted(newest.values(), key=lambda gap: (gap.state != "open", -gap.from_us))
+        told = [replace(gap, source=openers[about][1]) for about, gap in newest.items()]
+        ordered = sorted(told, key=lambda gap: (gap.state != "open", -gap.from_us))
         return ordered[:GAPS_KEPT]
 
     def _rejects(self, since_us: int) -> list[tuple[str, int]]:
@@ -147,6 +155,8 @@ class Ledger:
                 int(str(row["rows"])),
                 int(str(row["matched"])),
                 str(row["detail"]),
+                _us(row["from_ts"]),
+                _us(row["to_ts"]),
             )
             for row in self._rows("spot_checks", since_us)
         ]

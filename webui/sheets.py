@@ -9,7 +9,6 @@ from core.session import next_change_ns, session_at
 from flight_server.running import RunningCall
 from webui.calls import TARGET_MS, KeyCalls
 from webui.clock_fault import clock_fault
-from webui.ledger import GapRow
 from webui.market import levels_of, regime_of
 from webui.picture import BEAT_STATES, Gatherer
 from webui.services import Service
@@ -168,26 +167,6 @@ def running_row(call: RunningCall, now_ns: int) -> Row:
             "Cancel",
         ],
     )
-
-
-def gap_rows(gaps: Sequence[GapRow], count: int) -> list[Row]:
-    """Gaps as rows: from, symbol, table, how long, why, state."""
-    return [
-        Row(
-            key=f"{gap.table}.{gap.gap_id}",
-            state={"open": "degraded", "backfilled": "ok"}.get(gap.state, "late"),
-            cells=[
-                gap.from_us // 1_000,
-                gap.symbol,
-                gap.table,
-                "lasts" if gap.to_us is None else format_age((gap.to_us - gap.from_us) / US_PER_S),
-                gap.reason,
-                DASH if gap.rows is None else format_count(gap.rows),
-                gap.state,
-            ],
-        )
-        for gap in gaps[:count]
-    ]
 
 
 def _service(sheet: Sheet, now: Gatherer, service: Service) -> None:

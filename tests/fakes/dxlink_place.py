@@ -9,7 +9,8 @@ import numpy as np
 
 from core.board import Board
 from core.errors import FeedLost
-from ingest.dxlink_client import Access, Timing
+from ingest.backfill import Backfills
+from ingest.dxlink_client import PART, Access, Timing
 from ingest.dxlink_columns import SOURCE, content_of, event_us
 from ingest.dxlink_feed import Periods, run
 from ingest.dxlink_keeper import Place
@@ -173,6 +174,8 @@ class Feed:
     def __init__(self, server, place, gate, board):
         self.server, self.place, self.gate, self.board = server, place, gate, board
         self.errors = []
+        self.backfills = Backfills()
+        self.backfills.open(PART)
 
     def wait_live(self, count=1):
         """Wait until the server sees live subscriptions, and so does the feed."""
@@ -208,7 +211,7 @@ def running_feed(server, clock, folder, place=None, *, periods=FAST, gate=None):
         try:
             run(
                 feed.gate,
-                Place(place.take, place, place, board),
+                Place(place.take, place, place, board, feed.backfills),
                 clock=clock,
                 journal=folder / "journal",
                 periods=periods,

@@ -85,5 +85,5 @@ def test_what_was_sealed_is_verified_and_a_start_finds_no_loss(tape, records):
     tape.take(records)
     open_store(tape.settings, SystemClock()).close()
     assert tape.rows("gaps") == []
-    assert verify_command(tape.settings, check_all=True, say=tape.said.append) == 0
+    assert verify_command(tape.settings, SystemClock(), check_all=True, say=tape.said.append) == 0
     assert len(tape.rows("depth")) == len(records)

@@ -12,6 +12,7 @@ from core.board import Board
 from core.clock import SystemClock
 from core.settings import load_settings
 from ingest.dxlink_feed import start_feed
+from ingest.dxlink_keeper import Place
 from ingest.dxlink_tape import StoredTape
 from ingest.rolls import Instrument
 from storage.disk import OsDisk
@@ -43,15 +44,17 @@ class Running:
         self.store = Store.open(self.paths, options, disk=OsDisk(), clock=CLOCK)
         self.board = Board("ingest", CLOCK)
         self.stopping = threading.Event()
+        self.tape = StoredTape(Views(self.paths, settings.lake_url))
+        tape = StoredTape(Views(self.paths, settings.lake_url))
         self.thread = start_feed(
             settings,
-            take=lambda batch: self.store.append(batch) and batch.rows,
-            ledger=self.store,
-            board=self.board,
+            Place(
+                lambda batch: self.store.append(batch) and batch.rows, self.store, tape, self.board
+            ),
+            set_front=self.store.set_front,
             clock=CLOCK,
             stopping=self.stopping,
         )
-        self.tape = StoredTape(Views(self.paths, settings.lake_url))
 
     def identities(self, symbol, contract):
         rows = self.tape._views.view().scan("trades", symbol).read_all()
@@ -146,7 +149,8 @@ def test_without_credentials_the_feed_is_off(tmp_path):
     settings = load_settings({"DATA_DIR": str(tmp_path)}, environ={}, env_file=tmp_path / "none")
     board = Board("ingest", CLOCK)
     nobody = threading.Event()
-    thread = start_feed(settings, take=len, ledger=None, board=board, clock=CLOCK, stopping=nobody)
+    place = Place(len, None, None, board)
+    thread = start_feed(settings, place, set_front=len, clock=CLOCK, stopping=nobody)
     assert thread is None
     assert board.snapshot()["parts"]["tastytrade"]["state"] == "off"
 

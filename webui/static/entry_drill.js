@@ -2,8 +2,9 @@
 
 import { start } from "./app.js";
 import { startData } from "./data.js";
+import { startDataPage } from "./data_page.js";
 import { startKeys } from "./keys.js";
 import { startMarket } from "./market.js";
 import { startQueries } from "./queries.js";
 
-start([startData, startKeys, startMarket, startQueries]);
+start([startData, startDataPage, startKeys, startMarket, startQueries]);

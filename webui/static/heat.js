@@ -16,7 +16,7 @@ export class Heat {
     new ResizeObserver(() => this.paint()).observe(canvas.parentElement);
   }
 
-  /** Samples as the server sends them: [ts, [[price, size]...], best bid, best ask]. */
+  /** Samples as the server sends them: [ts, [price, size, ...], best bid, best ask]. */
   load(found) {
     this.columns = found.columns;
     this.tick = found.tick;
@@ -32,9 +32,9 @@ export class Heat {
     g.setTransform(ratio, 0, 0, ratio, 0, 0);
     if (!this.columns.length) return;
     const levels = this.columns.flatMap((column) => column[1]);
-    const sizes = levels.map((level) => level[1]).sort((a, b) => a - b);
+    const sizes = levels.filter((_, i) => i % 2 === 1).sort((a, b) => a - b);
     const cap = sizes[Math.floor((sizes.length - 1) * 0.95)] || 1;
-    const prices = levels.map((level) => level[0]);
+    const prices = levels.filter((_, i) => i % 2 === 0);
     const low = prices.reduce((a, b) => Math.min(a, b)) - this.tick;
     const high = prices.reduce((a, b) => Math.max(a, b)) + this.tick;
     const plotW = box.width - HEAT_AXIS_W;
@@ -43,10 +43,10 @@ export class Heat {
     const wide = plotW / this.columns.length;
     const tall = Math.max((this.tick / (high - low)) * bottom, 1);
     this.columns.forEach(([, column], i) => {
-      for (const [price, size] of column) {
-        const shade = Math.min(Math.floor((size / cap) * (RAMP.length - 1)), RAMP.length - 1);
+      for (let at = 0; at < column.length; at += 2) {
+        const shade = Math.min(Math.floor((column[at + 1] / cap) * (RAMP.length - 1)), RAMP.length - 1);
         g.fillStyle = RAMP[shade];
-        g.fillRect(i * wide, y(price) - tall / 2, wide + 0.6, tall + 0.6);
+        g.fillRect(i * wide, y(column[at]) - tall / 2, wide + 0.6, tall + 0.6);
       }
     });
     this.paintBest(g, wide, y);

@@ -4,7 +4,7 @@
  * it as the answer of a request, which trusted types allow, and runs nothing of it.
  */
 
-import { indexCells } from "./cells.js";
+import { indexCells, rewriteClocks } from "./cells.js";
 
 let isAsking = false;
 
@@ -25,6 +25,17 @@ export async function fitShape(boot, shape) {
   indexCells();
   boot.symbols = fresh.symbols;
   boot.shape = fresh.shape;
+}
+
+/** Take some pieces over from the page as the server draws it now. */
+export async function redraw(names) {
+  const page = await fetchPage();
+  if (!page) return;
+  for (const name of names) {
+    for (const piece of document.querySelectorAll(`[data-piece="${name}"]`)) takeOver(piece, page);
+  }
+  rewriteClocks();
+  indexCells();
 }
 
 function takeOver(piece, page) {
