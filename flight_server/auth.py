@@ -20,7 +20,11 @@ from core.errors import TooMuch, Unauthenticated
 from flight_server.audit import Audit, CallEntry
 from flight_server.edge import code_of, door, to_flight
 from flight_server.keys import Agent, KeyRing
-from flight_server.thread_state import hold_thread_state, let_thread_state_go
+from flight_server.thread_state import (
+    hold_thread_state,
+    let_thread_state_go,
+    take_held_thread,
+)
 
 MIDDLEWARE: Final = "tickflight"
 METHOD_NAMES: Final = {
@@ -76,12 +80,12 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
     is_cancelled = False
     is_done = False
     _reply_key = ""
-    _thread: int | None = None
     _context: flight.ServerCallContext | None = None
     _enders: tuple[Callable[[], object], ...] = ()
 
     def __init__(self, book: "CallBook", method: str, agent: Agent | None, key: str) -> None:
         self._book = book
+        self._thread = take_held_thread()  # its end lets it go
         self.start_ns = book.clock.now_ns()
         self.number = next(book.numbers)
         self.method = method
@@ -90,10 +94,6 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"Call({self.number}, {self.method}, {self.agent and self.agent.name})"
-
-    def hold_thread(self) -> None:
-        """Have the callbacks of this call share their thread's state; its end lets it go."""
-        self._thread = hold_thread_state()
 
     def give_back_key(self) -> None:
         """Answer a Basic handshake with the header the client sends from now on."""
@@ -180,7 +180,6 @@ class CallMiddleware(flight.ServerMiddlewareFactory):  # type: ignore[misc]
                 return self._start_handshake(key)
             call = Call(book, method, book.admit(key), key)
             call.on_behalf = on_behalf_in(headers)
-            call.hold_thread()
             return call
         except BaseException as error:  # noqa: BLE001  pyarrow would send its traceback
             refused = to_flight(error)
@@ -237,6 +236,7 @@ class HandshakeHandler(flight.ServerAuthHandler):  # type: ignore[misc]
 
     def is_valid(self, token: bytes) -> bytes:
         # Judged by the middleware, which every call passes and which also sees the other headers.
+        hold_thread_state()  # the first callback of a call that is no handshake
         return b""
 
 

@@ -15,10 +15,22 @@ _release = ctypes.pythonapi.PyGILState_Release
 _LOCKED: Final = 0  # PyGILState_STATE: whoever runs keeps the interpreter's lock
 
 
-def hold_thread_state() -> int:
-    """Keep the calling thread's state until it is let go; give the thread it belongs to."""
+_held: set[int] = set()
+
+
+def hold_thread_state() -> None:
+    """Keep the calling thread's state until what a call takes over is let go."""
     _ensure()
-    return threading.get_ident()
+    _held.add(threading.get_ident())
+
+
+def take_held_thread() -> int | None:
+    """The calling thread where its state is held, for the call that lets it go; taken once."""
+    thread = threading.get_ident()
+    if thread not in _held:
+        return None
+    _held.discard(thread)
+    return thread
 
 
 def let_thread_state_go(thread: int) -> None:

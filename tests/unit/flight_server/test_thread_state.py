@@ -3,7 +3,11 @@
 import ctypes
 import threading
 
-from flight_server.thread_state import hold_thread_state, let_thread_state_go
+from flight_server.thread_state import (
+    hold_thread_state,
+    let_thread_state_go,
+    take_held_thread,
+)
 from tests.unit.flight_server.house import flight_house, refused, wait_until
 
 api = ctypes.pythonapi
@@ -72,7 +76,11 @@ def test_a_state_is_shared_by_the_callbacks_of_one_call(tmp_path):
 
 
 def test_another_thread_gives_nothing_back():
-    thread = hold_thread_state()
+    assert take_held_thread() is None
+    hold_thread_state()
+    thread = take_held_thread()
+    assert thread == threading.get_ident()
+    assert take_held_thread() is None, "one call lets it go"
     other = threading.Thread(target=let_thread_state_go, args=(thread,))
     other.start()
     other.join()
