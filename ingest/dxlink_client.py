@@ -33,6 +33,7 @@ from ingest.rolls import Instrument
 
 log = Log("dxlink")
 PART = "tastytrade"
+KIND_BYTES = 128  # a message says within these what it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +249,7 @@ class Client:
             log.warning("connection.lost", connection=link.number, reason=reason)
 
     async def _converse(self, link: Link, url: str) -> None:
-        link.socket = await Socket.open(url, lambda payload: self._hear(link, payload))
+        link.socket = await Socket.open(url, lambda payloads: self._hear(link, payloads))
         try:
             link.heard_ns = self._clock.monotonic_ns()
             for message in link.session.start():
@@ -260,11 +261,13 @@ class Client:
             with anyio.CancelScope(shield=True):
                 await link.socket.close()
 
-    def _hear(self, link: Link, payload: bytes) -> None:
+    def _hear(self, link: Link, payloads: Sequence[bytes]) -> None:
         link.heard_ns = self._clock.monotonic_ns()
-        self._intake.offer(Frame(self._clock.now_ns(), payload, link.number))
-        if b'"FEED_DATA"' not in payload[:128]:
-            self._control(link, payload)
+        now_ns, number = self._clock.now_ns(), link.number
+        for payload in payloads:
+            self._intake.offer(Frame(now_ns, payload, number))
+            if payload.find(b'"FEED_DATA"', 0, KIND_BYTES) < 0:
+                self._control(link, payload)
 
     def _control(self, link: Link, payload: bytes) -> None:
         try:

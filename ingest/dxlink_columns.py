@@ -19,7 +19,7 @@ from ingest.dxlink_decode import SYMBOL_FIELD, Rows
 from ingest.dxlink_wire import REMOVE
 
 SOURCE = "dxlink"
-_SIDES = {"BUY": 1, "SELL": -1}
+_SIDES = {"BUY": 1, "SELL": -1, "UNDEFINED": 0}
 _KINDS = {"NEW": "new", "CORRECTION": "correction", "CANCEL": "cancel"}
 _NUMBER_WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _NS_PER_US = 1_000
@@ -86,9 +86,8 @@ class Read(NamedTuple):
 
 def content_of(price: NDArray[np.float64], size: Ints, valid: Mask) -> Ints:
     """A number that tells versions of one print apart."""
-    with np.errstate(over="ignore"):
-        mixed = np.ascontiguousarray(price, np.float64).view(np.int64) * 31 + size
-        whole: Ints = mixed * 2 + valid
+    mixed = np.ascontiguousarray(price, np.float64).view(np.int64) * 31 + size  # may wrap around
+    whole: Ints = mixed * 2 + valid
     return whole
 
 
@@ -249,10 +248,10 @@ def _sides(column: Sequence[Any] | None, count: int) -> NDArray[np.int8]:
     if column is None:
         return np.zeros(count, np.int8)
     try:
-        sides = [_SIDES.get(side, 0) for side in column]
-    except TypeError:  # something that cannot be a word
+        return np.fromiter(map(_SIDES.__getitem__, column), np.int8, count)
+    except (KeyError, TypeError):  # none, or something that is no side
         sides = [_SIDES.get(side, 0) if isinstance(side, str) else 0 for side in column]
-    return np.array(sides, np.int8)
+        return np.array(sides, np.int8)
 
 
 def _kinds(column: Sequence[Any], faults: dict[int, str]) -> NDArray[Any]:
@@ -318,7 +317,7 @@ def _sizes(
     real = _real(values, name, count, faults)
     with np.errstate(invalid="ignore"):
         whole = real.astype(np.int64)
-    if np.array_equal(whole, real) and np.abs(whole).max(initial=0) < 2**53:
+    if (whole == real).all() and max(whole.max(initial=0), -whole.min(initial=0)) < 2**53:
         return whole
     known = np.where(np.isfinite(real), real, 0.0)
     is_bad = (known != np.floor(known)) | (np.abs(known) >= INT64)

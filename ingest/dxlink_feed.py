@@ -39,7 +39,7 @@ class Periods:
 
     timing: Timing = field(default_factory=Timing)
     patience: Patience = field(default_factory=Patience)
-    gather_s: float = 0.008
+    gather_s: float = 0.012
 
 
 class Login:

@@ -1,34 +1,41 @@
-"""A websocket that hands each message on at the moment its last byte is read.
+"""A websocket that hands messages on at the moment their last byte is read.
 
-No queue and no task lie between the socket and whoever hears it: the protocol's own parser is fed
-from the event loop's callback, and what it gives is handed on before the loop does anything else.
+No queue and no task lie between the socket and whoever hears it: what the event loop has read is
+cut into messages and handed on before the loop does anything else. Opening, closing, control frames
+and whatever is wrong are the library's.
 """
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import cast
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import ConnectionClosedError
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Response
+from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from core.errors import FeedLost
+from ingest.dxlink_cut import Cutter
 
 MESSAGE_BYTES_MAX = 64 << 20
 UNSENT_BYTES_MAX = 1 << 20
 CLOSE_S = 1.0
+_DATA = (Opcode.TEXT, Opcode.BINARY, Opcode.CONT)
 
-Hear = Callable[[bytes], None]
+Hear = Callable[[Sequence[bytes]], None]
 
 
 class Socket(asyncio.Protocol):
-    """One connection. `hear` gets every message; what it raises ends the connection."""
+    """One connection. `hear` gets all messages read at once; what it raises ends the connection."""
 
     def __init__(self, url: str, hear: Hear, message_bytes_max: int) -> None:
         self._protocol = ClientProtocol(parse_uri(url), max_size=message_bytes_max)
         self._hear = hear
+        self._cutter = Cutter(message_bytes_max)
+        self._heard: list[bytes] = []  # and not yet handed on
         self._parts: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         loop = asyncio.get_running_loop()
@@ -87,24 +94,23 @@ class Socket(asyncio.Protocol):
     # -- what the event loop calls ---------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # The faster loop's transports are no subclass of what they do.
+        self._transport = cast("asyncio.Transport", transport)
         self._protocol.send_request(self._protocol.connect())
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        self._protocol.receive_data(data)
-        if self._over.done():
-            return  # what follows a failure is not heard any more
-        try:
-            for event in self._protocol.events_received():
-                if isinstance(event, Frame):
-                    self._take(event)
-                elif isinstance(event, Response):
-                    self._shake(self._protocol.handshake_exc)
-        except Exception as error:  # noqa: BLE001 - whoever waits for the end is given it
-            self._end(error)
-            self._protocol.send_close(1011)
+        at = 0
+        while self._protocol.state is State.CONNECTING and at < len(data):
+            # Byte by byte, for the first frame may come with the last of the handshake.
+            self._read(data[at : at + 1])
+            at += 1
+        for is_message, payload in self._cutter.cut(data[at:] if at else data):
+            if not is_message:
+                self._read(payload)
+            elif self._is_listening():
+                self._heard.append(payload)
+        self._hand_on()
         self._flush()
 
     def eof_received(self) -> None:
@@ -119,14 +125,33 @@ class Socket(asyncio.Protocol):
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _take(self, frame: Frame) -> None:
-        if frame.opcode in (Opcode.TEXT, Opcode.BINARY) and frame.fin:
-            self._hear(bytes(frame.data))
-        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            self._parts.append(bytes(frame.data))
-            if frame.fin:
-                message, self._parts = b"".join(self._parts), []
-                self._hear(message)
+    def _read(self, data: bytes) -> None:
+        """Let the library read."""
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
+            if isinstance(event, Response):
+                self._shake(self._protocol.handshake_exc)
+            elif isinstance(event, Frame) and event.opcode in _DATA and self._is_listening():
+                self._parts.append(bytes(event.data))
+                if event.fin:
+                    self._heard.append(b"".join(self._parts))
+                    self._parts = []
+
+    def _is_listening(self) -> bool:
+        """What follows a failure, or the other side's goodbye, is not heard any more."""
+        protocol = self._protocol
+        is_well = protocol.close_rcvd is None and protocol.parser_exc is None
+        return is_well and not self._over.done()
+
+    def _hand_on(self) -> None:
+        messages, self._heard = self._heard, []
+        try:
+            if messages:
+                self._hear(messages)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the end is given it
+            self._end(error)
+            if self._protocol.state is State.OPEN:
+                self._protocol.send_close(1011)
 
     def _shake(self, failure: Exception | None) -> None:
         if not self.opened.done():

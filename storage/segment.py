@@ -52,16 +52,18 @@ class Commit:
 class Block:
     """One block's columns as numpy arrays over the map, and its bitmaps."""
 
-    __slots__ = ("bitmaps", "values")
+    __slots__ = ("bitmaps", "raw", "values")
 
     def __init__(self, layout: Layout, buffer: memoryview, number: int) -> None:
         start = layout.block_start(number)
         self.values: list[NDArray[np.generic]] = []
+        self.raw: list[tuple[memoryview, int]] = []  # bytes of each column, and bytes of a value
         self.bitmaps: list[NDArray[np.uint8] | None] = []
         for column in layout.columns:
             self.values.append(
                 np.frombuffer(buffer, column.dtype, layout.block_rows, start + column.offset)
             )
+            self.raw.append((self.values[-1].view(np.uint8).data, column.dtype.itemsize))
             bitmap = None
             if column.bitmap_offset is not None:
                 bitmap = np.frombuffer(
@@ -71,7 +73,7 @@ class Block:
 
     def crc(self, rows: int) -> int:
         """crc32c over the column checksums of the first `rows` rows."""
-        sums = np.array([crc32c(v[:rows].view(np.uint8).data) for v in self.values], np.uint32)
+        sums = np.array([crc32c(raw[: rows * width]) for raw, width in self.raw], np.uint32)
         return int(crc32c(sums.view(np.uint8).data))
 
     def clear_bitmaps(self, layout: Layout) -> None:
@@ -249,8 +251,11 @@ class Segment:
         block = self.block(number)
         start = int(self._summed_rows[number])
         crcs = self._column_crcs[number]
-        for place, values in enumerate(block.values):
-            crcs[place] = crc32c(values[start:rows].view(np.uint8).data, int(crcs[place]))
+        before = crcs.tolist()
+        crcs[:] = [
+            crc32c(raw[start * width : rows * width], crc)
+            for (raw, width), crc in zip(block.raw, before, strict=True)
+        ]
         self._block_crcs[number] = crc32c(crcs.view(np.uint8).data)
         self._summed_rows[number] = rows
 
