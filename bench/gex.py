@@ -33,7 +33,7 @@ TICKS_RATE = 10_000
 POSTS_PER_S = 200
 POST_SECONDS = 20
 SENDERS = 8
-LOOK_EVERY = 200
+LOOK_EVERY = 25  # no multiple of SENDERS: one looks at a time, not all of them at once
 LOOK_S_MAX = 5.0
 STRIKES = 61
 DAY_SECONDS = 23_400
@@ -111,7 +111,7 @@ def _post_all(
             second = now_s - posts + place - WARM_POSTS
             if place >= WARM_POSTS:
                 ours.append(ms)
-                if place % LOOK_EVERY == first:
+                if place % LOOK_EVERY == 0:
                     seen.append(_until_seen(house, second, began_ns))
                 bare.append(_post(floor, bodies[place]))
         web.close()

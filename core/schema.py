@@ -75,6 +75,11 @@ class Table:
         return plain(self.schema)
 
     @cached_property
+    def unnumbered_schema(self) -> pa.Schema:
+        """The plain schema without seq, which the writer gives."""
+        return self.plain_schema.remove(self.plain_schema.get_field_index("seq"))
+
+    @cached_property
     def text_columns(self) -> tuple[str, ...]:
         """Names of the dictionary columns."""
         return tuple(c.name for c in self.columns if pa.types.is_dictionary(c.type))

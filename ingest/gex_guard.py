@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import numpy as np
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from core.batch import Rejected
@@ -29,6 +28,8 @@ def check_gamma(
     is_good = np.ones(rows.num_rows, np.bool_)
     rejects: list[Rejected] = []
     for reason, broken in _judge(rows, now_us):
+        if not broken.any():
+            continue
         places = np.flatnonzero(broken & is_good).tolist()
         rejects += [_reject(table, rows.slice(place, 1), reason, now_us) for place in places]
         is_good &= ~broken
@@ -45,11 +46,13 @@ def _judge(rows: pa.RecordBatch, now_us: int) -> Iterator[tuple[str, NDArray[np.
     yield OLD, times < TIME_US_MIN
     yield AHEAD, times > now_us + AHEAD_US_MAX
     if "spot" in names:  # null is a spot nobody told
-        yield SPOT, ~_mask(pc.fill_null(pc.is_finite(rows.column("spot")), True))
+        spot = rows.column("spot")
+        is_told = np.ones(len(spot), np.bool_) if not spot.null_count else _mask(spot.is_valid())
+        yield SPOT, is_told & ~np.isfinite(spot.to_numpy(zero_copy_only=False))
 
 
 def _is_empty(text: pa.Array) -> NDArray[np.bool_]:
-    return _mask(pc.fill_null(pc.equal(text, ""), True))
+    return np.array([not word for word in text.to_pylist()], np.bool_)
 
 
 def _mask(column: pa.Array) -> NDArray[np.bool_]:

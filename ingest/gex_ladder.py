@@ -51,12 +51,15 @@ def _quickly(rows: list[Any]) -> Ladder | None:
         if set(map(type, chain(strike, by_volume, by_interest, flat))) <= _PLAIN:
             lengths = set(map(len, priors))
             if len(lengths) == 1 and max(lengths) <= PRIORS_MAX:
-                offsets = _even_offsets(len(priors), lengths.pop())
+                count = len(strike)
+                numbers = pa.array([*strike, *by_volume, *by_interest, *flat], pa.float64())
                 return Ladder(
-                    pa.array(strike, pa.float64()),
-                    pa.array(by_volume, pa.float64()),
-                    pa.array(by_interest, pa.float64()),
-                    pa.ListArray.from_arrays(offsets, pa.array(flat, pa.float64())),
+                    numbers.slice(0, count),
+                    numbers.slice(count, count),
+                    numbers.slice(2 * count, count),
+                    pa.ListArray.from_arrays(
+                        _even_offsets(count, lengths.pop()), numbers.slice(3 * count)
+                    ),
                 )
     except (TypeError, ValueError):
         pass  # the careful way says what is wrong and where
@@ -167,34 +170,19 @@ def ladders_array(ladders: Sequence[Ladder | None]) -> pa.Array:
     """Ladders as the column `strikes`."""
     kind = GEX.schema.field("strikes").type
     known = [ladder for ladder in ladders if ladder is not None]
-    columns = [
-        pa.concat_arrays([getattr(ladder, field.name) for ladder in known])
-        if known
-        else pa.array([], field.type)
-        for field in kind.value_type
-    ]
-    rows = pa.StructArray.from_arrays(columns, fields=list(kind.value_type))
-    return _lists(
-        [None if ladder is None else len(ladder.strike) for ladder in ladders], rows, kind
-    )
-
-
-def windows_array(windows: Sequence[list[Window] | None]) -> pa.Array:
-    """Windows as the column `change_windows`."""
-    kind = GEX.schema.field("change_windows").type
-    flat = [window for some in windows if some is not None for window in some]
-    columns = [
-        pa.array([window[place] for window in flat], field.type)
-        for place, field in enumerate(kind.value_type)
-    ]
-    rows = pa.StructArray.from_arrays(columns, fields=list(kind.value_type))
-    return _lists([None if some is None else len(some) for some in windows], rows, kind)
-
-
-def _lists(lengths: Sequence[int | None], values: pa.Array, kind: pa.DataType) -> pa.Array:
+    fields = list(kind.value_type)
+    columns = [pa.array([], field.type) for field in fields]
+    if known:
+        columns = [
+            pa.concat_arrays([getattr(ladder, field.name) for ladder in known])
+            if len(known) > 1
+            else getattr(known[0], field.name)
+            for field in fields
+        ]
     offsets: list[int | None] = []
     end = 0
-    for length in lengths:
-        offsets.append(None if length is None else end)  # a null offset is a null list
-        end += length or 0
-    return pa.ListArray.from_arrays(pa.array([*offsets, end], pa.int32()), values, type=kind)
+    for ladder in ladders:
+        offsets.append(None if ladder is None else end)  # a null offset is a null list
+        end += 0 if ladder is None else len(ladder.strike)
+    rows = pa.StructArray.from_arrays(columns, fields=fields)
+    return pa.ListArray.from_arrays(pa.array([*offsets, end], pa.int32()), rows, type=kind)

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from core.clock import NS_PER_US
 from core.schema import GEX
-from ingest.gex_ladder import WINDOWS, ladders_array, parse_ladder, parse_windows, windows_array
+from ingest.gex_columns import flat_columns
+from ingest.gex_ladder import WINDOWS, ladders_array, parse_ladder, parse_windows
 from ingest.gex_values import (
     Fault,
     Faulty,
@@ -178,19 +179,10 @@ def _check_spot(kind: Kind, spot: object, reader: "_Reader") -> None:
 
 def gex_batch(rows: Sequence[Row]) -> pa.RecordBatch:
     """Rows as table `gex` takes them, in its plain schema without seq."""
-    arrays: dict[str, pa.Array] = {}
-    for field in GEX.plain_schema:
-        if field.name == "seq":
-            continue
-        values = [row[field.name] for row in rows]
-        match field.name:
-            case "strikes":
-                arrays[field.name] = ladders_array(values)  # type: ignore[arg-type]
-            case "change_windows":
-                arrays[field.name] = windows_array(values)  # type: ignore[arg-type]
-            case _:
-                arrays[field.name] = pa.array(values, field.type)
-    return pa.RecordBatch.from_pydict(arrays)
+    columns = flat_columns("gex", rows, without="strikes")
+    ladders = ladders_array([row["strikes"] for row in rows])  # type: ignore[misc]
+    columns.insert(GEX.unnumbered_schema.get_field_index("strikes"), ladders)
+    return pa.RecordBatch.from_arrays(columns, schema=GEX.unnumbered_schema)
 
 
 def _has(found: Found, names: Sequence[str]) -> bool:

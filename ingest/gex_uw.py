@@ -4,13 +4,9 @@ Pure. Its decimals are text, its times ISO-8601 or milliseconds; what has no col
 """
 
 import re
-from collections.abc import Sequence
 from typing import Final
 
-import pyarrow as pa
-
 from core.clock import NS_PER_US
-from core.schema import TABLES
 from ingest.gex_values import (
     Fault,
     Faulty,
@@ -103,16 +99,6 @@ def parse_market_agg(channel: str, symbol: str, found: Found, now_ns: int, path:
         "date": day_us(at + "date", found.get("date")),
         "extra": extra_json(found, _MARKET_KNOWN),
     }
-
-
-def rows_batch(table: str, rows: Sequence[Row]) -> pa.RecordBatch:
-    """Rows of a flat table in its plain schema without seq."""
-    arrays = {
-        field.name: pa.array([row[field.name] for row in rows], field.type)
-        for field in TABLES[table].plain_schema
-        if field.name != "seq"
-    }
-    return pa.RecordBatch.from_pydict(arrays)
 
 
 def _contract(path: str, value: object) -> Row:

@@ -244,8 +244,10 @@ def with_seq(
             [pa.array(values, schema.field(name).type) for name, values in columns.items()],
             names=list(columns),
         )
-    given = dict(zip(rows.schema.names, rows.columns, strict=True))
-    given["seq"] = pa.array(np.arange(first_seq, first_seq + rows.num_rows))
+    numbers = pa.array(np.arange(first_seq, first_seq + rows.num_rows))
+    if rows.schema.equals(table.unnumbered_schema) and _is_filled(rows):
+        return rows.add_column(schema.get_field_index("seq"), schema.field("seq"), numbers)
+    given = dict(zip(rows.schema.names, rows.columns, strict=True)) | {"seq": numbers}
     arrays = []
     for field in schema:
         column = given.get(field.name)
@@ -257,6 +259,12 @@ def with_seq(
             column = column.fill_null(_zero(field.type))
         arrays.append(column)
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _is_filled(rows: pa.RecordBatch) -> bool:
+    """Whether no column lacks a value it must have."""
+    fields = enumerate(rows.schema)
+    return not any(rows.column(n).null_count for n, field in fields if not field.nullable)
 
 
 def _zero(kind: pa.DataType) -> pa.Scalar:

@@ -9,7 +9,6 @@ under any name, since relays know this machine by names of theirs; they have rul
 import secrets
 from collections.abc import Mapping
 
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -35,6 +34,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+_HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 HTTP_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
 STATUSES = {
     "bad_ticket": 400,
@@ -84,13 +84,13 @@ class Edge:
             nonlocal is_started
             if message["type"] == "http.response.start":
                 is_started = True
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
+                given = list(message["headers"])
+                names = {name for name, _ in given}
+                message["headers"] = given + [pair for pair in _HEADERS if pair[0] not in names]
             await send(message)
 
         request = HTTPConnection(scope)
-        path, host = request.url.path, request.headers.get("host", "").lower()
+        path, host = scope["path"], request.headers.get("host", "").lower()
         if host not in self._names and not _is_open(scope.get("method", ""), path):
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 1008})  # the browser sees HTTP 403

@@ -71,7 +71,7 @@ def run(
                 tasks.cancel_scope.cancel()
 
         app = make_app(
-            [*house.routes, *hooks.routes(), mcp_route(settings, clock)],
+            [*hooks.routes(), *house.routes, mcp_route(settings, clock)],
             house.stream,
             names,
             own_aliases(host, port),

@@ -18,8 +18,9 @@ import pyarrow as pa
 from core.batch import Rejected
 from core.errors import PipelineError, Unavailable
 from core.log import Log
+from ingest.gex_columns import rows_batch
 from ingest.gex_snapshot import gex_batch
-from ingest.gex_uw import Row, rows_batch
+from ingest.gex_uw import Row
 
 log = Log("webhooks")
 WAITING_MAX = 500

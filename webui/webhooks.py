@@ -15,6 +15,7 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from core.batch import Rejected
 from core.board import Board
@@ -74,7 +75,7 @@ class Webhooks:
     def routes(self) -> Sequence[BaseRoute]:
         """For the application."""
         return (
-            Route("/uw", self.uw, methods=["POST", "OPTIONS"]),
+            Route("/uw", _Bare(self.uw), methods=["POST", "OPTIONS"]),
             Route("/gex_history_url", self.gex_history_url, methods=["POST", "OPTIONS"]),
             Route("/api/gex/jobs/{number:int}", self.job),
         )
@@ -186,6 +187,17 @@ def open_webhooks(
         board=board,
         clock=clock,
     )
+
+
+class _Bare:
+    """A handler as an ASGI application: it raises nothing that would have to be translated."""
+
+    def __init__(self, handler: Callable[[Request], Awaitable[Response]]) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = await self._handler(Request(scope, receive))
+        await answer(scope, receive, send)
 
 
 async def _body(request: Request, limit: int) -> bytes:

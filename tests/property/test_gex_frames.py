@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from core.schema import TABLES
 from core.session import NEW_YORK
+from ingest.gex_columns import rows_batch
 from ingest.gex_frames import Ignored, Parsed, Refused, Unknown, read_post
 from ingest.gex_ladder import WINDOWS
 from ingest.gex_snapshot import ROOTS, gex_batch
-from ingest.gex_uw import rows_batch
 from tests.fakes import gexbot_made as made
 
 NOW_NS = (made.CLOSE_S + 60) * 10**9

@@ -11,10 +11,11 @@ import pytest
 from core.clock import HOUR_US
 from core.errors import FeedGarbled
 from core.settings import load_settings
+from ingest.gex_columns import rows_batch
 from ingest.gex_snapshot import About, gex_batch, kind_of, parse_snapshot
 from ingest.gex_spool import SpoolWriter, check_name, spooled_parts
 from ingest.gex_tape import DAYS_MAX, GexTape
-from ingest.gex_uw import parse_market_agg, parse_option_trade, rows_batch
+from ingest.gex_uw import parse_market_agg, parse_option_trade
 from ingest.main import open_keeper, open_store
 from tests.fakes import gexbot_made as made
 from tests.fakes.manual_clock import ManualClock

@@ -1,0 +1,27 @@
+"""Rows of the gamma tables as columns: all flat ones in a single conversion. Pure."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+import pyarrow as pa
+
+from core.schema import TABLES
+
+
+def rows_batch(table: str, rows: Sequence[Mapping[str, object]]) -> pa.RecordBatch:
+    """Rows of a flat table in its plain schema without seq; a row has every name of it."""
+    columns = flat_columns(table, rows)
+    return pa.RecordBatch.from_arrays(columns, schema=TABLES[table].unnumbered_schema)
+
+
+def flat_columns(
+    table: str, rows: Sequence[Mapping[str, object]], *, without: str = ""
+) -> list[pa.Array]:
+    """The columns of a table's plain schema in its order, but for seq and one more."""
+    columns: list[pa.Array] = pa.array(rows, _struct(table, without)).flatten()
+    return columns
+
+
+@cache
+def _struct(table: str, without: str) -> pa.StructType:
+    return pa.struct([field for field in TABLES[table].unnumbered_schema if field.name != without])
