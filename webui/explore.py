@@ -9,17 +9,19 @@ import importlib.util
 from pathlib import Path
 
 import pyarrow as pa
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from core.errors import Unavailable
 from webui.api import Api, whole
 from webui.newest import SAMPLE_COLUMNS
-from webui.pages import Pages
+from webui.pages import FAVOURITE, Pages
 from webui.picture import Gatherer
 from webui.sheets import status_sheet
 
 ROWS_DEFAULT, ROWS_MAX = 20_000, 200_000
+INSTALL = 'pip install ".[explore]"'
 ARROW = "application/vnd.apache.arrow.stream"
 HEADERS = {
     "content-security-policy": (
@@ -48,7 +50,13 @@ class Explore:
         sheet = status_sheet(self._now)
         boot = self._pages.boot("explore", ["status"])
         answer = self._pages.render(
-            "explore.html", request, sheet, boot, is_installed=static_folder() is not None
+            "explore.html",
+            request,
+            sheet,
+            boot,
+            is_installed=static_folder() is not None,
+            install=INSTALL,
+            favourite=FAVOURITE,
         )
         answer.headers.update(HEADERS)
         return answer
@@ -56,10 +64,10 @@ class Explore:
     def file(self, request: Request) -> Response:
         """A file of the wheel."""
         folder, named = static_folder(), FILES.get(request.path_params["name"])
-        if folder is None or named is None:
-            raise Unavailable(
-                "the explorer is not installed", hint="pip install perspective-python"
-            )
+        if named is None:
+            raise HTTPException(404)
+        if folder is None:
+            raise Unavailable("the explorer is not installed", hint=f"run: {INSTALL}")
         headers = {"cache-control": "private, max-age=86400", **HEADERS}
         return FileResponse(folder / named[0], media_type=named[1], headers=headers)
 

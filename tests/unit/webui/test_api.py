@@ -1,3 +1,5 @@
+import sys
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -119,7 +121,19 @@ def test_the_explorer_gets_rows_as_arrow(traded):
     table = pa.ipc.open_stream(raw).read_all()
     assert table.column("price").to_pylist() == [24_917.0, 24_916.25]
     assert table.schema.field("contract").type == pa.utf8()
-    assert traded.ask("/explore/files/secrets").status_code == 503
+    assert traded.ask("/explore/files/secrets").status_code == 404
+
+
+def test_where_the_explorer_is_not_installed_the_page_says_how_to_install_it(traded, monkeypatch):
+    monkeypatch.setitem(sys.modules, "perspective", None)  # as where there is no such package
+    page = traded.ask("/explore")
+    assert page.status_code == 200
+    assert "The explorer is not installed" in page.text
+    assert "pip install &#34;.[explore]&#34;" in page.text
+    assert "perspective-viewer" not in page.text
+    answer = traded.ask("/explore/files/perspective.js")
+    assert answer.status_code == 503
+    assert 'pip install ".[explore]"' in answer.json()["message"]
 
 
 @pytest.mark.parametrize(
