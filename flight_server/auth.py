@@ -32,7 +32,8 @@ METHOD_NAMES: Final = {
 }
 KEY_BYTES_MAX: Final = 1_024
 ON_BEHALF: Final = "x-forwarded-for"
-ON_BEHALF_CHARS_MAX: Final = 64
+CALL_NAME: Final = "x-call-name"
+HEADER_CHARS_MAX: Final = 64
 
 _NO_PAYLOAD = (pa.ArrowException, OSError, StopIteration)
 _HANDSHAKE = flight.FlightMethod.HANDSHAKE
@@ -76,6 +77,7 @@ class Call(flight.ServerMiddleware):  # type: ignore[misc]
     bytes = 0
     peer = ""
     on_behalf = ""
+    name = ""
     outcome: str | None = None
     is_cancelled = False
     is_done = False
@@ -157,6 +159,12 @@ class CallBook:
         self.numbers = itertools.count(1)
         self.active: dict[int, Call] = {}
 
+    def running(self, told: str) -> Call | None:
+        """The running call of a number, or of the name its caller gave it."""
+        if told.isdecimal():
+            return self.active.get(int(told))
+        return next((c for c in list(self.active.values()) if told and c.name == told), None)
+
     def admit(self, key: str) -> Agent:
         """The agent of a key, once its rate allows one more call."""
         agent = self.ring.agent(key)
@@ -179,7 +187,8 @@ class CallMiddleware(flight.ServerMiddlewareFactory):  # type: ignore[misc]
             if kind == _HANDSHAKE:
                 return self._start_handshake(key)
             call = Call(book, method, book.admit(key), key)
-            call.on_behalf = on_behalf_in(headers)
+            call.on_behalf = first_in(headers, ON_BEHALF)
+            call.name = first_in(headers, CALL_NAME)
             return call
         except BaseException as error:  # noqa: BLE001  pyarrow would send its traceback
             refused = to_flight(error)
@@ -240,10 +249,14 @@ class HandshakeHandler(flight.ServerAuthHandler):  # type: ignore[misc]
         return b""
 
 
-def on_behalf_in(headers: Mapping[str, Sequence[str]]) -> str:
-    """Whom a caller says it asks for; put beside its own address, for anybody can say so."""
-    told = headers.get(ON_BEHALF)
-    return told[0][:ON_BEHALF_CHARS_MAX] if told else ""
+def first_in(headers: Mapping[str, Sequence[str]], name: str) -> str:
+    """The beginning of a header, "" where there is none.
+
+    ON_BEHALF is whom a caller says it asks for; put beside its own address, for anybody can say so.
+    CALL_NAME is a name it gives the call, so that it can be cancelled before anything is answered.
+    """
+    told = headers.get(name)
+    return told[0][:HEADER_CHARS_MAX] if told else ""
 
 
 def key_in(headers: Mapping[str, Sequence[str]]) -> str:

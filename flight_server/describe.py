@@ -41,7 +41,8 @@ ACTIONS: Mapping[str, str] = {
     "status": "processes, watermarks and this server's counters, as JSON",
     "gaps": "unrepaired gaps of the symbols this key may see, as JSON",
     "whoami": "what this key is called and allowed",
-    "cancel": "end a running call of this key; the body is its number from metadata `call`",
+    "cancel": "end a running call of this key; the body is its number from metadata `call`, "
+    "or what its header x-call-name said",
     "healthcheck": "answers ok while the server takes calls",
 }
 

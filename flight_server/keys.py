@@ -24,7 +24,8 @@ from core.clock import NS_PER_MS, Clock
 from core.errors import SettingsError, Unauthenticated, Unavailable
 from storage.disk import Disk
 
-SCOPES = ("read", "sql", "live", "write", "ui", "admin")
+TAPE_SCOPES = ("read", "sql", "live", "write")
+SCOPES = (*TAPE_SCOPES, "ui", "admin")
 SEES_ALL = frozenset({"ui", "admin"})  # the dashboard shows every symbol to whoever is let in
 KEYS_MAX = 10_000
 RATE_DEFAULT = 10_000.0

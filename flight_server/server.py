@@ -339,11 +339,11 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         }
 
     def _cancel(self, agent: Agent, body: bytes) -> dict[str, object]:
-        number = body.decode("utf-8", "replace").strip()
-        call = self._book.active.get(int(number)) if number.isdecimal() else None
+        told = body.decode("utf-8", "replace").strip()
+        call = self._book.running(told)
         if call is None or call.agent is None:
             raise BadTicket(
-                f"no running call has the number {number[:20]!r}",
+                f"no running call has the number or name {told[:20]!r}",
                 hint="send the number from the answer's schema metadata `call` as the body",
             )
         if call.agent.key_id != agent.key_id and "admin" not in agent.scopes:

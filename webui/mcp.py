@@ -6,14 +6,18 @@ between requests. A page of another site cannot ask: an Origin must be our own, 
 """
 
 import asyncio
+import secrets
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+import anyio
+import anyio.to_thread
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,8 +32,9 @@ from core.errors import (
     Unauthenticated,
     Unavailable,
 )
+from core.log import Log
 from core.settings import Settings, reachable
-from flight_server.auth import ON_BEHALF
+from flight_server.auth import CALL_NAME, ON_BEHALF
 from flight_server.relay import Credentials, Relay
 from storage.paths import Paths
 from webui.edge import error_answer, on_pipeline_error
@@ -52,6 +57,8 @@ PATH: Final = "/mcp"
 BODY_BYTES_MAX: Final = 128 * 1024  # a ticket of 64 KiB with every character escaped
 CALLS_MAX: Final = 16  # under way at once; each has a thread
 SLACK_S: Final = 30  # to wait for a turn and to send, beside the time limit of SQL
+CALL_OFF_S: Final = 0.2
+STOPPING: Final = "the server is stopping"
 KEY_HEADERS: Final = ("authorization", "x-api-key")
 SERVER: Final[Json] = {"name": "tickflight", "title": "Tickflight market tape"}
 CAPABILITIES: Final[Json] = {"tools": {}}
@@ -62,6 +69,8 @@ INSTRUCTIONS: Final = (
     "an answer names gaps: there rows may be missing. An error has a code, a message and a hint "
     "that says what to do."
 )
+
+log = Log("web")
 
 
 def mcp_route(settings: Settings, clock: Clock) -> Route:
@@ -111,19 +120,57 @@ class Endpoint:
             return _refused(
                 request, TooMuch(f"{CALLS_MAX} calls are under way, the most there may be")
             )
+        return await self._worked(message, request)
+
+    async def _worked(self, message: Message, request: Request) -> Response:
+        """The answer to a message; what is asked for it ends with who asked."""
+        call = _Call(_credentials(request), secrets.token_hex(16))
+        future = self._begin(message, request, call)
         try:
-            return await asyncio.wrap_future(self._begin(message, request))
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._mind_hang_up, request, call, future)
+                # Not raised here: the group would wrap it.
+                (answered,) = (await asyncio.wait([asyncio.wrap_future(future)]))[0]
+                answered.exception()
+                tasks.cancel_scope.cancel()
+        except asyncio.CancelledError:
+            # Nothing cancels an answer under way but a server that stops.
+            _go_on_though_cancelled()
+            threading.Thread(target=self._call_off, args=(call, future), daemon=True).start()
+            return _refused(request, Unavailable(STOPPING, hint="ask again in a moment"))
+        try:
+            return future.result()
         except PipelineError as error:
             return _refused(request, error)
 
-    def _begin(self, message: Message, request: Request) -> "Future[Response]":
+    async def _mind_hang_up(
+        self, request: Request, call: "_Call", future: "Future[Response]"
+    ) -> None:
+        """End the call once nobody waits for its answer."""
+        while (await request.receive())["type"] != "http.disconnect":
+            continue
+        await anyio.to_thread.run_sync(self._call_off, call, future, abandon_on_cancel=True)
+
+    def _call_off(self, call: "_Call", future: "Future[Response]") -> None:
+        """Have the Flight server end what is asked for this call, until nothing is any more."""
+        while not future.done():
+            try:
+                self._relay.act(call.credentials, "cancel", call.name.encode())
+            except BadTicket:
+                log.debug("call.not_running")  # it has not begun yet, or ended just now
+            except PipelineError as error:
+                log.warning("call.not_cancelled", why=error.message)
+                return
+            wait([future], CALL_OFF_S)
+
+    def _begin(self, message: Message, request: Request, call: "_Call") -> "Future[Response]":
         """Work in a thread of its own, which does not keep a process from ending as a pool's do."""
         future: Future[Response] = Future()
         future.set_running_or_notify_cancel()
 
         def work() -> None:
             try:
-                future.set_result(self._answer(message, request))
+                future.set_result(self._answer(message, request, call))
             except BaseException as error:  # noqa: BLE001  raised where it is awaited
                 future.set_exception(error)
             finally:
@@ -132,8 +179,8 @@ class Endpoint:
         threading.Thread(target=work, name="mcp", daemon=True).start()
         return future
 
-    def _answer(self, message: Message, request: Request) -> Response:
-        credentials = _credentials(request)
+    def _answer(self, message: Message, request: Request, call: "_Call") -> Response:
+        credentials = call.named
         if message.id is not None and message.method == "tools/call":
             result = self._call(message, credentials, request)
         else:
@@ -177,6 +224,26 @@ class Endpoint:
     def _desk(self, credentials: Credentials, request: Request) -> Desk:
         url = f"{self._scheme}://{reachable('', request.url.hostname)}:{self._find_port()}"
         return Desk(self._relay, credentials, self._clock, url)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request: with which key it asks, and the name by which the Flight server can end it."""
+
+    credentials: Credentials
+    name: str
+
+    @property
+    def named(self) -> Credentials:
+        """What goes along with everything that is asked for it."""
+        return [*self.credentials, (CALL_NAME.encode(), self.name.encode())]
+
+
+def _go_on_though_cancelled() -> None:
+    """Let this task send one more answer."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.uncancel()
 
 
 def _about(message: Message) -> Json | None:

@@ -5,7 +5,7 @@ import pytest
 from pyarrow import flight
 
 from core.clock import NS_PER_S
-from flight_server.keys import SCOPES, KeyRequest
+from flight_server.keys import SCOPES, TAPE_SCOPES, KeyRequest
 from tests.unit.flight_server.house import flight_house, refused, wait_until
 
 
@@ -147,7 +147,7 @@ def test_do_put_needs_write_and_a_writer(house):
     "kind", ["latest", "tail", "ticks", "bars", "gex", "book", "depth", "live"]
 )
 def test_a_key_for_one_symbol_gets_no_other(house, kind):
-    key = house.ring.create(KeyRequest("narrow", SCOPES, ("MNQ",)))
+    key = house.ring.create(KeyRequest("narrow", TAPE_SCOPES, ("MNQ",)))
     for door in (house.get, house.info):
         _, told = refused(door, f"{kind}:SPY", key)
         assert told["code"] == "forbidden"
@@ -155,7 +155,7 @@ def test_a_key_for_one_symbol_gets_no_other(house, kind):
 
 
 def test_a_key_for_one_symbol_sees_only_that_one_in_lists(house):
-    key = house.ring.create(KeyRequest("narrow", SCOPES, ("MNQ",)))
+    key = house.ring.create(KeyRequest("narrow", TAPE_SCOPES, ("MNQ",)))
     assert house.get("latest:*", key)["symbol"].to_pylist() == ["MNQ"]
     assert refused(house.get, "latest:MNQ,NQ", key)[1]["code"] == "forbidden"
     told = house.act("describe", key=key)
@@ -166,7 +166,7 @@ def test_a_key_for_one_symbol_sees_only_that_one_in_lists(house):
 
 
 def test_a_key_for_one_symbol_hears_of_no_other_symbols_name(house):
-    key = house.ring.create(KeyRequest("narrow", SCOPES, ("VIX",)))
+    key = house.ring.create(KeyRequest("narrow", TAPE_SCOPES, ("VIX",)))
     for ticket in ("ticks:MNQ", "ticks:QQQQ"):
         error, told = refused(house.get, ticket, key)
         assert told["code"] == "forbidden"

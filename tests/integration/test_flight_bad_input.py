@@ -102,10 +102,10 @@ def test_sql_is_answered_with_parameters_and_watermarks(house):
 
 
 def test_sql_sees_only_the_symbols_of_its_key(house):
-    from flight_server.keys import SCOPES, KeyRequest
+    from flight_server.keys import TAPE_SCOPES, KeyRequest
 
     house.trade([9.0], symbol="SPY")
-    key = house.ring.create(KeyRequest("narrow", SCOPES, ("SPY",)))
+    key = house.ring.create(KeyRequest("narrow", TAPE_SCOPES, ("SPY",)))
     rows = house.get("SELECT DISTINCT symbol FROM trades", key)
     assert rows["symbol"].to_pylist() == ["SPY"]
 

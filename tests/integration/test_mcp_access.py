@@ -5,7 +5,7 @@ import json
 import pytest
 
 from core.clock import NS_PER_S
-from flight_server.keys import SCOPES, KeyRequest
+from flight_server.keys import SCOPES, TAPE_SCOPES, KeyRequest
 from tests.fakes.mcp_desk import HOST, McpDesk, filled
 from tests.unit.flight_server.house import wait_until
 from webui.mcp import BODY_BYTES_MAX, CALLS_MAX
@@ -105,7 +105,7 @@ def test_a_key_without_the_scope_is_told_which_one_it_lacks(desk, tool):
 
 
 def test_a_key_for_one_symbol_sees_no_other_through_any_tool(desk):
-    key = desk.house.ring.create(KeyRequest("narrow", SCOPES, ("SPY",)))
+    key = desk.house.ring.create(KeyRequest("narrow", TAPE_SCOPES, ("SPY",)))
     for tool in ("bars", "ticks", "gex"):
         assert desk.call(tool, key=key, symbol="MNQ")["code"] == "forbidden"
     assert [row[0] for row in desk.call("latest", key=key)["rows"]] == ["SPY"]

@@ -1,4 +1,4 @@
-"""The explorer of the extra `explore`, in a browser: its grid is drawn from our rows, from here alone."""
+"""The explorer of the extra `explore`, in a browser: it shows our rows and asks nobody else."""
 
 import re
 
