@@ -26,12 +26,14 @@ from storage.head import Word
 from storage.view import Views
 
 log = Log("mirror")
-LOOK_S: Final = 0.010  # about as long as a commit takes to go through all tables
+LOOK_S: Final = 0.002  # at one word
+LOOK_AT_ALL_S: Final = 0.1  # at every table: seals, and rows durable in another way
 STAMP_S: Final = 1.0
 TRIM_S: Final = 5.0
 ROUND_ROWS_MIN: Final = 256
 ROUND_ROWS_MAX: Final = 32_768
-LAGS_KEPT: Final = 2_000
+LAGS_KEPT_S: Final = 10
+LAGS_KEPT_MAX: Final = 10_000
 TAKEN_UP: Final = "it is taken up again and filled in from the tape"
 
 
@@ -59,7 +61,9 @@ class Mirror:
         self._fronts: dict[str, str] = {}
         self._rows_max = ROUND_ROWS_MAX
         self._behind_since_ns: int | None = None
-        self._lags_ms: deque[float] = deque([0.0], maxlen=LAGS_KEPT)
+        self._lags_ms: deque[tuple[int, float]] = deque([(0, 0.0)], maxlen=LAGS_KEPT_MAX)
+        self._looked_ns = 0
+        self._passes = 0
         self._stamped_ns = 0
         self._trimmed_ns = 0
         self._is_linked = False
@@ -89,10 +93,11 @@ class Mirror:
         hot = self._views.hot
         marks = dict(self._marks)
         behind = sum(hot.watermarks(t).durable_seq - m.last_seq for t, m in marks.items())
-        lags_ms = sorted(self._lags_ms.copy())
-        lag_ms, since_ns = self._lags_ms[-1], self._behind_since_ns
-        if since_ns is not None:
-            lag_ms = (self._clock.monotonic_ns() - since_ns) / NS_PER_MS
+        now_ns, since_ns = self._clock.monotonic_ns(), self._behind_since_ns
+        kept_ns = now_ns - LAGS_KEPT_S * NS_PER_S
+        last_ms = self._lags_ms[-1][1]
+        lag_ms = last_ms if since_ns is None else (now_ns - since_ns) / NS_PER_MS
+        lags_ms = sorted(ms for at_ns, ms in self._lags_ms.copy() if at_ns > kept_ns) or [lag_ms]
         self._board.gauge("behind_rows", float(behind))
         self._board.gauge("lag_ms", lag_ms)
         self._board.gauge("lag_ms_p99", lags_ms[len(lags_ms) * 99 // 100])
@@ -118,7 +123,7 @@ class Mirror:
         self._lasts = LastTrades(hot)
         self._snapshots = NewestSnapshots(hot, self._marks["gex"].last_seq)
         self._gatherer = Gatherer(hot, self._tops, self._snapshots)
-        self._stamped_ns = 0
+        self._stamped_ns, self._looked_ns = 0, self._clock.monotonic_ns()
         self._trim(self._marks)
         log.info("mirror.took_up", place=self._bus.place, round=self._round)
 
@@ -159,22 +164,39 @@ class Mirror:
         if looked_ns - self._trimmed_ns > TRIM_S * NS_PER_S:
             self._check_streams()
             self._trim({t: m for t, m in self._marks.items() if self._floor(t, m) > m.first_seq})
+        since_ns = self._durable_since_ns(looked_ns)
         news = self._gatherer.gather(self._marks, self._rows_max)
         if news is None:
             raise BusLost("rows left memory before Redis had taken them", hint=TAKEN_UP)
         if news.marks and self._behind_since_ns is None:
-            # Durable since the last look, at the earliest.
-            self._behind_since_ns = looked_ns - int(LOOK_S * NS_PER_S)
+            self._behind_since_ns = since_ns
         is_stamp_due = looked_ns - self._stamped_ns > STAMP_S * NS_PER_S
         if news.marks or is_stamp_due:
             self._send(news)
         if not news.is_last:
             return
         if self._behind_since_ns is not None:
-            lag_ns = self._clock.monotonic_ns() - self._behind_since_ns
-            self._lags_ms.append(lag_ns / NS_PER_MS)
+            now_ns = self._clock.monotonic_ns()
+            self._lags_ms.append((now_ns, (now_ns - self._behind_since_ns) / NS_PER_MS))
             self._behind_since_ns = None
-        self._clock.sleep_s(LOOK_S)
+        self._wait()
+
+    def _durable_since_ns(self, now_ns: int) -> int:
+        """The earliest moment at which what is news now can have become durable."""
+        words = self._views.hot.table("trades").head.words
+        passes, passed_ns = words[Word.PASSES], words[Word.PASSED_NS]
+        # Of several passes since the last look only the last one's time is known.
+        is_one = passes == self._passes + 1
+        since_ns = max(passed_ns, self._looked_ns) if is_one else self._looked_ns
+        self._looked_ns, self._passes = now_ns, passes
+        return since_ns
+
+    def _wait(self) -> None:
+        """Sleep until the writer tells of a commit, at most for a while."""
+        words = self._views.hot.table("trades").head.words
+        end_ns = self._looked_ns + int(LOOK_AT_ALL_S * NS_PER_S)
+        while words[Word.PASSES] == self._passes and self._clock.monotonic_ns() < end_ns:
+            self._clock.sleep_s(LOOK_S)
 
     def _send(self, news: Round) -> None:
         """Hand a round to Redis, and at its end what is newest."""

@@ -29,6 +29,8 @@ class Word(IntEnum):
     VISIBLE_SEQ = 5
     DURABLE_SEQ = 6
     LAKE_VERSION = 7  # version of the manifest after the last seal, plus one
+    PASSES = 8  # of table trades alone: how often its writer made news of its tables durable,
+    PASSED_NS = 9  # and when the first table was, the last time; monotonic, of this machine
 
 
 @dataclass(frozen=True, slots=True)
