@@ -20,25 +20,6 @@ from tests.fakes.shared_tape import (
 )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running_redis(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server):
-    with server.client() as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture
-def tape(tmp_path, server, client):
-    with shared_tape(tmp_path / "data", server.url) as tape:
-        yield tape
-
-
 def keeper_of(tape):
     return Keeper(tape.store, Sealer(tape.lake_url, CLOCK), tape.lake_url, KeeperOptions(), CLOCK)
 

@@ -15,7 +15,6 @@ from storage.intake import IntakeClient
 from storage.paths import Paths
 from tests.conftest import clean_env, running_server, tickflight
 from tests.fakes.deadline import until
-from tests.fakes.redis_server import running_redis
 from tests.fakes.shared_tape import check_dense, entries_of
 
 SYMBOLS = ("MES", "MNQ", "NQ", "SPY", "QQQ", "VIX")
@@ -48,19 +47,13 @@ class Client:
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory):
-    with running_redis(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory, redis):
+def servers(tmp_path_factory, redis_server):
     """The first server, taking in, and a follower with the same lake."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
     lake = {"LAKE_URL": str(one / "data" / "lake")}
     demo = ("--demo", "--demo-rate", "2000")
-    with running_server(one, *demo, settings={**lake, "REDIS_URL": redis.url}) as first:
-        follow = ("--role", "serve", "--follow", redis.url)
+    with running_server(one, *demo, settings={**lake, "REDIS_URL": redis_server.url}) as first:
+        follow = ("--role", "serve", "--follow", redis_server.url)
         with running_server(two, *follow, settings=lake) as second:
             scopes = [word for s in ("read", "sql", "live", "admin") for word in ("--scope", s)]
             key = tickflight(two, "key", "create", "reader", *scopes).split()[-1]
@@ -132,18 +125,19 @@ def test_both_sides_say_on_their_boards_how_far_redis_is(servers):
     assert set(follower["gauges"]) == {"behind_rows", "lag_ms", "origin_silent_s"}
 
 
-def test_nothing_can_be_added_to_a_copy_and_a_tape_becomes_none(servers, redis, tmp_path):
+def test_nothing_can_be_added_to_a_copy_and_a_tape_becomes_none(servers, redis_server, tmp_path):
     (house, _), (copy, _) = servers
     ticks = tmp_path / "ticks.csv"
     ticks.write_text("symbol,ts_event,price,size\nMNQ,2025-11-20T14:00:00,1.25,1\n")
+    url = redis_server.url
     refused = [
         (["import", str(ticks), "--data-dir", str(copy.data_dir)], 2, "nothing can be added"),
         (
-            ["up", "--role", "serve", "--follow", redis.url, "--data-dir", str(house.data_dir)],
+            ["up", "--role", "serve", "--follow", url, "--data-dir", str(house.data_dir)],
             1,
             "tape of its own",
         ),
-        (["up", "--follow", redis.url, "--data-dir", str(tmp_path / "x")], 2, "--role serve"),
+        (["up", "--follow", url, "--data-dir", str(tmp_path / "x")], 2, "--role serve"),
         (["up", "--role", "serve", "--follow", "http://x"], 2, "REDIS_URL"),
     ]
     for arguments, code, told in refused:
@@ -158,7 +152,7 @@ def test_nothing_can_be_added_to_a_copy_and_a_tape_becomes_none(servers, redis, 
         assert (done.returncode, told in done.stderr) == (code, True), done.stderr
 
 
-def test_killed_mirrors_and_followers_are_started_again_and_go_on(servers, redis):
+def test_killed_mirrors_and_followers_are_started_again_and_go_on(servers, redis_server):
     (house, first), (copy, second) = servers
     places = ((house.data_dir, "mirror"), (copy.data_dir, "follow"))
     killed = {place: pid_of(*place) for place in places}
@@ -166,7 +160,7 @@ def test_killed_mirrors_and_followers_are_started_again_and_go_on(servers, redis
         os.kill(pid, signal.SIGKILL)
     until(lambda: all(pid_of(*place) != pid for place, pid in killed.items()), 60)
     moment_both_have(first, second)
-    with redis.client() as client:
+    with redis_server.client() as client:
         marks, _ = entries_of(client, "trades")
         assert marks["last_seq"] > 10_000
         check_dense(client)

@@ -3,13 +3,11 @@
 import json
 
 import polars as pl
-import pytest
 
 from storage.bus import Bus
 from storage.keeper import Keeper, KeeperOptions
 from storage.seal import Sealer
 from tests.fakes.deadline import until
-from tests.fakes.redis_server import running_redis
 from tests.fakes.shared_tape import (
     CLOCK,
     check_dense,
@@ -18,25 +16,6 @@ from tests.fakes.shared_tape import (
     marks_of,
     shared_tape,
 )
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with running_redis(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture
-def client(server):
-    with server.client() as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture
-def tape(tmp_path, server, client):
-    with shared_tape(tmp_path / "data", server.url) as tape:
-        yield tape
 
 
 def test_every_durable_row_is_in_its_stream_once_and_its_entry_stands_alone(tape, client):
@@ -54,8 +33,8 @@ def test_every_durable_row_is_in_its_stream_once_and_its_entry_stands_alone(tape
     assert rows["bid"].null_count() > 0
 
 
-def test_a_row_that_is_only_visible_is_not_shared(tmp_path, server, client):
-    with shared_tape(tmp_path / "slow", server.url, commit_ms=3_600_000) as tape:
+def test_a_row_that_is_only_visible_is_not_shared(tmp_path, redis_server, client):
+    with shared_tape(tmp_path / "slow", redis_server.url, commit_ms=3_600_000) as tape:
         tape.trade(5)
         tape.store.commit()
         with tape.mirroring():
@@ -135,8 +114,8 @@ def test_two_mirrors_at_once_cannot_double_a_row(tape, client):
     assert len(check_dense(client)) == 3_000
 
 
-def test_commands_left_behind_by_a_lost_connection_do_nothing_later(server, client):
-    bus = Bus(server.url, "late")
+def test_commands_left_behind_by_a_lost_connection_do_nothing_later(redis_server, client):
+    bus = Bus(redis_server.url, "late")
     bus.open()
     assert bus.transact(0, [(b"HSET", b"tickflight:tape", b"round", b"1")])
     assert not bus.transact(0, [(b"SET", b"late", b"1")])
@@ -184,11 +163,11 @@ def test_what_is_old_and_sealed_is_trimmed_and_what_is_not_sealed_stays(tape, cl
     assert len(check_dense(client)) == 50
 
 
-def test_the_tape_of_another_folder_is_never_mixed_in(tmp_path, tape, server, client):
+def test_the_tape_of_another_folder_is_never_mixed_in(tmp_path, tape, redis_server, client):
     tape.trade(5)
     with tape.mirroring():
         tape.wait_mirrored(client)
-    with shared_tape(tmp_path / "other", server.url, tape_id="another") as other:
+    with shared_tape(tmp_path / "other", redis_server.url, tape_id="another") as other:
         other.trade(9)
         with other.mirroring():
             until(lambda: other.part()["state"] == "down")
@@ -197,12 +176,12 @@ def test_the_tape_of_another_folder_is_never_mixed_in(tmp_path, tape, server, cl
 
 
 def test_a_folder_set_back_to_an_older_state_is_refused_and_nothing_overwritten(
-    tmp_path, tape, server, client
+    tmp_path, tape, redis_server, client
 ):
     tape.trade(10)
     with tape.mirroring():
         tape.wait_mirrored(client)
-    with shared_tape(tmp_path / "older", server.url) as older:
+    with shared_tape(tmp_path / "older", redis_server.url) as older:
         older.trade(4)
         older.store.commit()
         with older.mirroring():
