@@ -186,10 +186,10 @@ def live_trades(symbol: str, span: Span) -> list[list[bytes]]:
     """The commands that tell trades on the symbol's channel, without void ones and cancels."""
     rows = slice(span.first, span.end)
     values = span.block.values
-    times_us, rest = values["ts_event"][rows], values["ts_ns"][rows]
+    times_ns = np.multiply(values["ts_event"][rows], NS_PER_US, dtype=np.int64)
     columns: dict[str, NDArray[Any]] = {
         "seq": values["seq"][rows],
-        "ts_event": times_us.astype(np.int64) * NS_PER_US + rest.astype(np.int64),
+        "ts_event": np.add(times_ns, values["ts_ns"][rows], dtype=np.int64),
         **{name: values[name][rows] for name in ("price", "size", "side")},
     }
     if not values["valid"][rows].all() or values["kind"][rows].any():

@@ -6,6 +6,7 @@ that a reader lacks are those after the last seq it has, and MINID trims by seq.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import orjson
@@ -16,6 +17,7 @@ from core.schema import LOGGED_TABLES
 TAPE: Final = b"tickflight:tape"
 # Every table that ingest writes; table queries belongs to the server that answers.
 MIRRORED: Final = tuple(table.name for table in LOGGED_TABLES if table.name != "queries")
+KEYS_MAX: Final = 8_192  # kept ready
 KEYS: Final[Mapping[str, str]] = {
     "tickflight:trades:MNQ": "stream; also quotes and depth; one entry a committed batch, id is "
     "last_seq; fields first_seq, last_seq, rows, ipc (an Arrow IPC stream that stands alone)",
@@ -31,6 +33,7 @@ KEYS: Final[Mapping[str, str]] = {
 }
 
 
+@lru_cache(KEYS_MAX)
 def stream_key(table: str, symbol: str) -> bytes:
     """The stream of a table's rows: one a symbol where the table is fast, else one in all."""
     return f"tickflight:{table}:{symbol}".encode() if symbol else f"tickflight:log:{table}".encode()

@@ -74,12 +74,12 @@ class LastTrades:
 
 
 def _command(symbol: str, spot: _Spot) -> list[bytes]:
-    value = {name: column[spot.row] for name, column in spot.block.values.items()}
-    time_ns = int(value["ts_event"]) * NS_PER_US + int(value["ts_ns"])
+    row, values = spot.row, spot.block.values
+    time_ns = int(values["ts_event"][row]) * NS_PER_US + int(values["ts_ns"][row])
     command = [b"HSET", latest_key(symbol), b"symbol", symbol.encode(), b"seq", b"%d" % spot.seq]
-    command += [b"ts_event", b"%d" % time_ns, b"size", b"%d" % int(value["size"])]
+    command += [b"ts_event", b"%d" % time_ns, b"size", b"%d" % int(values["size"][row])]
     for name in ("price", "bid", "ask"):
-        number = float(value[name])
+        number = float(values[name][row])
         command += [name.encode(), b"nan" if math.isnan(number) else repr(number).encode()]
     return command
 

@@ -1,5 +1,6 @@
 """The processes that talk to Redis: the mirror beside a writer, and the follower in its place."""
 
+import gc
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -43,6 +44,9 @@ def run_mirror(
         target=keep_fresh, args=(board, paths, mirror.show, stopping), name="board"
     )
     showing.start()
+    # What lives as long as the process need not be looked through again by the collector.
+    gc.collect()
+    gc.freeze()
     try:
         ready({})
         mirror.run(stopping)

@@ -14,6 +14,8 @@ from storage.bus_latest import NewestSnapshots
 from storage.head import Word
 from storage.hot import HotReader
 
+MERGED_ROWS_MAX = 64
+
 
 @dataclass(slots=True)
 class Round:
@@ -87,6 +89,8 @@ class Gatherer:
         """Add rows of a slow table; numbers that memory lacks are those of rows in the lake."""
         after_seq, up_to_seq = max(seqs[0], self._tops.get(stream_key(table, ""), 0)), seqs[1]
         batches = self._hot.plain(table, after_seq=after_seq, up_to_seq=up_to_seq)
+        if 1 < sum(batch.num_rows for batch in batches) <= MERGED_ROWS_MAX:
+            batches = [pa.concat_batches(batches)]  # one entry, not one for each append
         next_seq = after_seq + 1
         for rows in chain.from_iterable(without_holes(batch) for batch in batches):
             first_seq = rows.column("seq")[0].as_py()
