@@ -48,15 +48,12 @@ def metrics_answer(now: Gatherer) -> Callable[[Request], Response]:
 
 
 def render(now: Gatherer) -> str:
-    """All families with their samples."""
+    """All families with their samples; one that has none yet is told all the same."""
     lines: list[str] = []
     for family, read in FAMILIES:
-        samples = list(read(now))
-        if not samples:
-            continue
         name = f"tickflight_{family.name}"
         lines += [f"# HELP {name} {family.help}", f"# TYPE {name} {family.kind}"]
-        lines += [f"{name}{_labels(labels)} {value:.15g}" for labels, value in samples]
+        lines += [f"{name}{_labels(labels)} {value:.15g}" for labels, value in read(now)]
     return "\n".join(lines) + "\n"
 
 

@@ -13,6 +13,7 @@ from tests.fakes.deadline import until
 from tests.integration.browsing import PAGES, SIZES, Listener, chromium
 
 FLOORS_MAX = 4
+PAINT_MS_MAX = 1_000
 REQUESTS_MAX = 6
 TRANSFER_BYTES_MAX = 60_000
 WIDTHS = (360, 390, 768, 1280, 1920)
@@ -67,6 +68,7 @@ def test_the_first_screen_is_painted_fast_small_and_from_one_place(browser, demo
         assert heard.complaints == []
     # Against an almost empty page in the same minute: a busy machine is slow with both.
     assert median(paints) < FLOORS_MAX * median(floors)
+    assert min(paints) < PAINT_MS_MAX  # one busy moment is none of ours, four in a row are
 
 
 def test_the_data_are_in_the_page_before_any_script(browser, demo_server):

@@ -1,11 +1,14 @@
 """What the dashboard shows when something goes wrong, and how one gets in; in a real browser."""
 
+import json
 import re
+import signal
 import subprocess
 import sys
 import threading
 
 import numpy as np
+import psutil
 import pytest
 from playwright.sync_api import expect
 
@@ -15,9 +18,27 @@ from core.clock import SystemClock
 from storage.intake import IntakeClient
 from storage.paths import Paths
 from tests.conftest import clean_env
+from tests.fakes.deadline import until
 from tests.integration.browsing import chromium
 
 LIVE = re.compile(r"live \d+ Hz")
+TOLD_S_MAX = 3.0
+BLOWS_MAX = 3
+# When the page last heard of the server, and when it first said that it does not, by its own clock.
+TELL_TIMES = """
+    const Plain = window.WebSocket;
+    window.WebSocket = class extends Plain {
+      constructor(...told) {
+        super(...told);
+        this.addEventListener('message', () => { window.heardAt = performance.now(); });
+      }
+    };
+    document.addEventListener('DOMContentLoaded', () => {
+      new MutationObserver(() => {
+        if (document.body.dataset.stream === 'down') window.downAt ??= performance.now();
+      }).observe(document.body, { attributes: true });
+    });
+"""
 
 
 @pytest.fixture
@@ -104,6 +125,28 @@ def test_a_silent_source_turns_late_at_its_limit_while_the_stream_lives(browser,
     finally:
         stopping.set()
         thread.join()
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_server_that_dies_or_hangs_is_told_within_three_seconds(browser, start_server, blow):
+    server = start_server("--demo")
+    page = browser.new_page()
+    page.add_init_script(TELL_TIMES)
+    page.goto(server.web_url)
+    told_s = []
+    for _ in range(BLOWS_MAX):
+        expect(page.locator("#stream-word")).to_have_text(LIVE)
+        board = json.loads(Paths(server.data_dir).status("web").read_text())
+        web = psutil.Process(board["pid"])
+        page.evaluate("delete window.downAt")
+        web.send_signal(blow)
+        until(lambda: page.evaluate("'downAt' in window"), seconds=20)
+        told_s.append(page.evaluate("(window.downAt - window.heardAt) / 1000"))
+        if blow == signal.SIGSTOP:
+            web.send_signal(signal.SIGCONT)
+        if told_s[-1] < TOLD_S_MAX:
+            break  # on a busy machine the page itself may have had to wait for its turn
+    assert min(told_s) < TOLD_S_MAX
 
 
 def test_a_dead_server_is_said_and_ages_go_on(browser, start_server):

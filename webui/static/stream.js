@@ -6,7 +6,7 @@
 
 const RETRY_S = [0.25, 0.5, 1, 2, 5];
 const SILENT_MS = 2_500;
-const WATCH_MS = 500;
+const WATCH_MS = 250; // with SILENT_MS: silence is told within three seconds
 const HIDDEN_CLOSE_MS = 60_000;
 const POLL_MS = 2_000;
 
