@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from core.clock import NS_PER_S
+from core.clock import MINUTE_NS, NS_PER_S
 
 Market = Literal["nyse", "cme"]
 State = Literal["rth", "eth", "closed"]
@@ -216,5 +216,23 @@ def _utc_ns(day: date, at: time) -> int:
 
 _RULES = Sessions()
 rth_open = _RULES.rth_open
-session_at = _RULES.session_at
-next_change_ns = _RULES.next_change_ns
+
+
+def session_at(ts_ns: int, market: Market) -> State:
+    """`Sessions.session_at` by the rules alone; kept, for sessions change on whole minutes."""
+    return _session_of(ts_ns // MINUTE_NS, market)
+
+
+def next_change_ns(ts_ns: int, market: Market) -> int:
+    """`Sessions.next_change_ns` by the rules alone, kept likewise."""
+    return _next_change_of(ts_ns // MINUTE_NS, market)
+
+
+@lru_cache(maxsize=64)
+def _session_of(minute: int, market: Market) -> State:
+    return _RULES.session_at(minute * MINUTE_NS, market)
+
+
+@lru_cache(maxsize=64)
+def _next_change_of(minute: int, market: Market) -> int:
+    return _RULES.next_change_ns(minute * MINUTE_NS, market)

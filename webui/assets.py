@@ -14,8 +14,8 @@ from pathlib import Path
 HERE = Path(__file__).parent / "static"
 STYLES = ("tokens.css", "app.css")
 COMMON = (
-    "words.js", "table.js", "cells.js", "stream.js", "chart_view.js", "chart.js", "ladder.js",
-    "shell.js", "palette.js", "overview.js", "shape.js", "app.js", "data.js",
+    "words.js", "table.js", "cells.js", "paint.js", "stream.js", "chart_view.js", "chart.js",
+    "ladder.js", "shell.js", "palette.js", "overview.js", "shape.js", "app.js", "data.js",
 )  # fmt: skip
 MARKET = ("heat.js", "columns.js", "tape.js", "market.js")
 STYLE = "text/css; charset=utf-8"

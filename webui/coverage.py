@@ -35,6 +35,7 @@ class Coverage:
     def __init__(self) -> None:
         self.days: Sequence[DayCoverage] = ()
         self.paths: Mapping[str, str] = {}
+        self.months: Sequence[tuple[str, int, int]] = ()
         self.width = 0
         self._expected: dict[tuple[date, str], frozenset[int]] = {}
 
@@ -61,6 +62,7 @@ class Coverage:
                 level = "void"
             found.append(DayCoverage(day, sealed, expected, level))
         self.days = found
+        self.months = by_month(found)
         self.paths, self.width = grid_paths(found)
 
     def expected(self, day: date, symbol: str, now_ns: int) -> frozenset[int]:

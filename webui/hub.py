@@ -24,7 +24,7 @@ from webui.sheets import (
     status_sheet,
     symbols_sheet,
 )
-from webui.views_live import bar_frame, ladder_frame
+from webui.views_live import bar_frame, shown_ladder
 
 TICK_S = 0.1
 SLOW_TICKS = 10  # status, queries, events, gamma: once a second
@@ -38,10 +38,14 @@ log = Log("web")
 
 @dataclass(slots=True)
 class Topic:
-    """The newest value of a topic as JSON; `version` is the tick it changed at."""
+    """The newest value of a topic as JSON; `version` is the tick it changed at.
+
+    As long as what it was `made_of` is the same, it need not be made again.
+    """
 
     version: int
     body: bytes
+    made_of: object = None
 
 
 @dataclass(eq=False, slots=True)
@@ -53,7 +57,6 @@ class Watcher:
     unacked: list[int] = field(default_factory=list)
     is_paused: bool = False
     is_revoked: bool = False
-    wake: anyio.Event = field(default_factory=anyio.Event)
 
     def want(self, topics: Collection[str]) -> None:
         """Follow exactly these; new ones are sent whole."""
@@ -79,12 +82,17 @@ class Hub:
         self._clock = clock
         self._topics: dict[str, Topic] = {}
         self._tick = 0
+        self._turn = anyio.Event()
         self._frames: dict[tuple[str, ...], str] = {}
         self._makers: Mapping[str, Callable[[], object]] = {
             "status": lambda: status_sheet(gatherer).as_dict(),
             "queries": lambda: queries_sheet(gatherer).as_dict(),
             "events": lambda: events_sheet(gatherer).as_dict(),
             "coverage": lambda: coverage_sheet(gatherer).as_dict(),
+        }
+        self._made_of: Mapping[str, Callable[[], object]] = {
+            "events": lambda: gatherer.journal.version,
+            "coverage": lambda: gatherer.coverage.paths,
         }
 
     async def run(self) -> None:
@@ -99,10 +107,14 @@ class Hub:
                     # The next tick may do better; ages on the pages say what is old.
                     log.exception("tick.failed")
                 self._frames = {}
-                for watcher in self.watchers:
-                    watcher.wake.set()
+                turn, self._turn = self._turn, anyio.Event()
+                turn.set()
             self._tick += 1
             await anyio.sleep(max(TICK_S - (anyio.current_time() - started), 0.01))
+
+    async def turn(self) -> None:
+        """Return when the next round is gathered."""
+        await self._turn.wait()
 
     def frame(self, watcher: Watcher) -> tuple[int, str] | None:
         """(number, text) of what is new for a watcher, None where nothing is."""
@@ -150,19 +162,40 @@ class Hub:
         if "symbols" in by_kind and self._tick % SLOW_TICKS in TEXT_TICKS:
             self._publish("symbols", symbols_sheet(self.gatherer).as_dict())
         for symbol in by_kind.get("bar", ()):
-            self._publish(f"bar:{symbol}", bar_frame(self.gatherer, symbol))
+            self._publish_bar(symbol)
         for symbol in by_kind.get("ladder", ()):
-            self._publish(f"ladder:{symbol}", ladder_frame(self.gatherer, symbol))
+            self._publish_ladder(symbol)
+
+    def _publish_bar(self, symbol: str) -> None:
+        known = self.gatherer.market.symbols.get(symbol)
+        made_of = None if known is None else (known.bars.seq, known.price)
+        if self._is_new(f"bar:{symbol}", made_of):
+            self._publish(f"bar:{symbol}", bar_frame(self.gatherer, symbol), made_of)
+
+    def _publish_ladder(self, symbol: str) -> None:
+        row = self.gatherer.market.ladder(symbol)
+        made_of = None if row is None else row["seq"]
+        if self._is_new(f"ladder:{symbol}", made_of):
+            body = None if row is None else shown_ladder(row)
+            self._publish(f"ladder:{symbol}", body, made_of)
 
     def _publish_slow(self, by_kind: Mapping[str, Sequence[str]]) -> None:
         for name, make in self._makers.items():
-            if name in by_kind:
-                self._publish(name, make())
+            made_of = self._made_of[name]() if name in self._made_of else None
+            if name in by_kind and self._is_new(name, made_of):
+                self._publish(name, make(), made_of)
         for symbol in by_kind.get("gex", ()):
             self._publish(f"gex:{symbol}", gex_frame(self.gatherer, symbol))
 
-    def _publish(self, name: str, value: object) -> None:
+    def _is_new(self, name: str, made_of: object) -> bool:
+        """Whether a topic must be made; one of which nothing is told always is."""
+        known = self._topics.get(name)
+        return made_of is None or known is None or known.made_of != made_of
+
+    def _publish(self, name: str, value: object, made_of: object = None) -> None:
         body = orjson.dumps(value)
         known = self._topics.get(name)
-        if known is None or known.body != body:
-            self._topics[name] = Topic(self._tick, body)
+        if known is not None and known.body == body:
+            known.made_of = made_of
+        else:
+            self._topics[name] = Topic(self._tick, body, made_of)

@@ -1,5 +1,6 @@
 """The web process: bind, serve until told to stop, keep its own board fresh."""
 
+import gc
 import signal
 import socket
 import ssl
@@ -59,6 +60,8 @@ def run(
         @asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
             await anyio.to_thread.run_sync(house.hub.gatherer.look)
+            gc.collect()
+            gc.freeze()  # what lives as long as the process is not looked through again and again
             async with anyio.create_task_group() as tasks:
                 # Whoever was told that we are ready finds our board, and on it our port.
                 await anyio.to_thread.run_sync(_publish, board, paths)

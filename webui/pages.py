@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from core.errors import PipelineError
 from webui.assets import Assets
 from webui.checklist import checklist
-from webui.coverage import CELL, CELL_GAP, by_month, month_marks
+from webui.coverage import CELL, CELL_GAP, month_marks
 from webui.hub import Hub
 from webui.newest import newest_first, newest_trades, tick_rows
 from webui.picture import Gatherer
@@ -180,7 +180,7 @@ class Pages:
         return {
             "cov_width": self._now.coverage.width,
             "cov_months": month_marks(days, CELL + CELL_GAP),
-            "cov_table": by_month(days),
+            "cov_table": self._now.coverage.months,
             "cov_first": days[0].day if days else None,
         }
 

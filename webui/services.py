@@ -7,8 +7,9 @@ judges ages; this module only chooses words.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
-from core.board import BoardStatus, PartStatus, State, worst
+from core.board import NAMES_MAX, BoardStatus, PartStatus, State, worst
 
 WORDS: Mapping[str, str] = {
     "ok": "on time",
@@ -118,6 +119,7 @@ def services_of(boards: Sequence[BoardStatus], *, is_closed: bool = False) -> li
     return found
 
 
+@lru_cache(maxsize=NAMES_MAX)
 def kind_of(part: str) -> str:
     """The place a part belongs to, by the longest beginning of its name; "" where none."""
     fits = [

@@ -57,20 +57,27 @@ class Stream:
             return None
 
     async def _send(self, socket: WebSocket, watcher: Watcher, scope: anyio.CancelScope) -> None:
-        rounds = 0
+        rounds, is_there = 0, True
+        while is_there:
+            await self._hub.turn()
+            rounds += 1
+            if rounds % RECHECK_TICKS == 0:
+                watcher.is_revoked |= self._is_over(socket)
+            is_there = await self._offer(socket, watcher)
+        scope.cancel()
+
+    async def _offer(self, socket: WebSocket, watcher: Watcher) -> bool:
+        """Send what is new; whether the tab is still to be served."""
         try:
-            while True:
-                await watcher.wake.wait()
-                watcher.wake = anyio.Event()
-                rounds += 1
-                if watcher.is_revoked or (rounds % RECHECK_TICKS == 0 and self._is_over(socket)):
-                    await socket.close(CLOSE_LOGIN)
-                    break
-                if watcher.may_send and (found := self._hub.frame(watcher)):
-                    await socket.send_text(found[1])
+            if watcher.is_revoked:
+                await socket.close(CLOSE_LOGIN)
+                return False
+            if watcher.may_send and (found := self._hub.frame(watcher)):
+                await socket.send_text(found[1])
         except (WebSocketDisconnect, RuntimeError):
             log.debug("socket.gone")  # between our look and our send
-        scope.cancel()
+            return False
+        return True
 
     def _is_over(self, socket: WebSocket) -> bool:
         try:
@@ -93,11 +100,10 @@ class Stream:
                 case {"sub": list(topics)}:
                     watcher.want([topic for topic in topics if isinstance(topic, str)])
                 case {"ack": int(number)}:
-                    was_full = not watcher.may_send
                     watcher.ack(number)
-                    if not was_full:
-                        continue  # it waits for the next tick, not for this
+                    continue  # what is new goes out with the next round
                 case {"pause": bool(is_paused)}:
                     watcher.is_paused = is_paused
                     watcher.unacked.clear()
-            watcher.wake.set()
+            if not await self._offer(socket, watcher):
+                return
