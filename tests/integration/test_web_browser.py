@@ -163,6 +163,7 @@ def test_keys_lead_through_the_pages(page):
 
 def test_single_keys_can_be_switched_off(page):
     page.goto("/")
+    expect(page.locator("#stream-word")).to_have_text(LIVE)
     page.keyboard.press("?")
     page.get_by_role("button", name="Single keys are on").click()
     expect(page.locator("#detail")).not_to_be_visible()

@@ -1,6 +1,7 @@
 /** Where a page begins: the boot block, the cells, the stream. */
 
 import { applySheet, indexCells, setServerClock, tickAges } from "./cells.js";
+import { paintSoon } from "./paint.js";
 import { Stream } from "./stream.js";
 import { makePalette } from "./palette.js";
 import { showStream, showTitle, startShell } from "./shell.js";
@@ -16,6 +17,14 @@ export function start(parts) {
   indexCells();
   const page = startChart(boot);
   const handlers = page.topics || {};
+  const ages = {
+    at: 0,
+    paint() {
+      this.at = performance.now();
+      tickAges();
+      if (page.ladder) page.ladder.tick();
+    },
+  };
   const stream = new Stream(boot.topics, boot.build, {
     frame(message) {
       setServerClock(message.t);
@@ -28,15 +37,17 @@ export function start(parts) {
         showTitle(status);
         fitShape(boot, status.t.shape);
       }
+      // With the cells that change as often, so that one layout does for both.
+      if (message.d.symbols) paintSoon(ages);
     },
     state: showStream,
   });
   startShell(boot, stream, makePalette(boot));
   startServices();
   for (const part of parts) part(boot, page);
+  paintSoon(ages);
   setInterval(() => {
-    if (stream.isFrozen || document.hidden) return;
-    tickAges();
-    if (page.ladder) page.ladder.tick();
+    const isDue = performance.now() - ages.at > 1.5 * AGES_MS;
+    if (isDue && !stream.isFrozen && !document.hidden) paintSoon(ages);
   }, AGES_MS);
 }

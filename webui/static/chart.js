@@ -1,7 +1,8 @@
 /** The price chart on a canvas: candles, gamma levels and the strike profile on one price axis. */
 
 import { BarSeries, firstAtLeast, layOut, niceStep, niceTimeStep, spread } from "./chart_view.js";
-import { formatClock, formatPrice } from "./words.js";
+import { paintSoon } from "./paint.js";
+import { formatClock, formatPrice, formatWhole, zone } from "./words.js";
 
 const AXIS_W = 74;
 const AXIS_H = 22;
@@ -9,6 +10,9 @@ const TOP = 10;
 const TAG_H = 17;
 const REACH = 0.6; // levels this far beyond the bars, in heights of them, are still brought in
 const FONT = '11px Inter, "Segoe UI", system-ui, sans-serif';
+
+const HOURS_KEPT = 20_000;
+const days = { zone: "", byHour: new Map() };
 
 export class Chart {
   constructor(canvas, onNeedBars) {
@@ -24,7 +28,6 @@ export class Chart {
     this.barW = 7;
     this.offset = 0; // slots between the newest bar and the right edge
     this.cursor = null;
-    this.isDirty = false;
     this.colours = readColours();
     new ResizeObserver(() => this.resize()).observe(canvas.parentElement);
     this.listen();
@@ -67,12 +70,7 @@ export class Chart {
   }
 
   repaint() {
-    if (this.isDirty) return;
-    this.isDirty = true;
-    requestAnimationFrame(() => {
-      this.isDirty = false;
-      this.paint();
-    });
+    paintSoon(this);
   }
 
   // -- what is looked at
@@ -80,7 +78,7 @@ export class Chart {
   window() {
     const series = this.every === 1 ? this.seconds : this.minutes;
     const bars = series.widened(this.every);
-    const { slots, breaks, count } = layOut(bars, this.every);
+    const { slots, breaks, count } = this.laidOut(bars);
     const plotW = this.width - AXIS_W;
     const visible = plotW / this.barW;
     const right = count - this.offset + 2;
@@ -88,6 +86,15 @@ export class Chart {
     const from = Math.max(firstAtLeast(slots, left - 1), 0);
     const to = Math.min(firstAtLeast(slots, right + 1), bars.length);
     return { bars, slots, breaks, count, left, right, from, to, plotW };
+  }
+
+  /** The slots of the bars; as long as no bar came or went they are the same. */
+  laidOut(bars) {
+    const made = bars.length ? `${this.every} ${bars.length} ${bars[0][0]} ${bars.at(-1)[0]}` : "";
+    if (!this.layout || this.layout.made !== made) {
+      this.layout = { made, ...layOut(bars, this.every) };
+    }
+    return this.layout;
   }
 
   priceRange(view) {
@@ -168,7 +175,7 @@ export class Chart {
 
   /** Recorded gaps are hatched, long silences are marked as breaks. */
   paintHoles(g, view) {
-    const times = view.bars.map((bar) => bar[0]);
+    const times = this.gaps.length ? view.bars.map((bar) => bar[0]) : [];
     for (const [from, to] of this.gaps) {
       const first = firstAtLeast(times, from - this.every + 1);
       const last = to === null ? view.bars.length : firstAtLeast(times, to);
@@ -365,7 +372,7 @@ export class Chart {
   paintLegend(g, bar) {
     if (!bar) return;
     const words = ["O", "H", "L", "C"].map((name, i) => `${name} ${formatPrice(bar[i + 1])}`);
-    words.push(`V ${bar[5].toLocaleString("en-US")}`);
+    words.push(`V ${formatWhole(bar[5])}`);
     const text = words.join("   ");
     g.textAlign = "left";
     g.fillStyle = this.colours.bg1;
@@ -456,8 +463,16 @@ function hatch(g, left, right, bottom, colour) {
   g.restore();
 }
 
+/** The day of a moment in the reader's zone; in both of them it begins with an hour. */
 function dayOf(seconds) {
-  return formatClock(seconds * 1000, "day");
+  if (days.zone !== zone.name) {
+    days.zone = zone.name;
+    days.byHour.clear();
+  }
+  const hour = Math.floor(seconds / 3_600);
+  if (days.byHour.size > HOURS_KEPT) days.byHour.clear();
+  if (!days.byHour.has(hour)) days.byHour.set(hour, formatClock(seconds * 1000, "day"));
+  return days.byHour.get(hour);
 }
 
 /** The tokens of the style sheet, as canvas wants them. */

@@ -1,6 +1,6 @@
 /** The price ladder: a table whose rows stay, and a bar behind each size. */
 
-import { formatPrice, formatAge } from "./words.js";
+import { formatAge, formatPrice, formatWhole } from "./words.js";
 import { serverNow, writeText } from "./cells.js";
 
 const LEVELS = 10;
@@ -29,7 +29,6 @@ export class Ladder {
     const best = book.b.length && book.a.length ? book.a[0][0] - book.b[0][0] : null;
     const words = book.ok ? `spread ${formatPrice(best)}` : "waiting for a whole book";
     writeText(this.middle, words);
-    this.tick();
   }
 
   tick() {
@@ -42,10 +41,9 @@ export class Ladder {
   side(lines, levels, cap, column) {
     lines.forEach((line, i) => {
       const level = levels[i];
-      const cell = line.cells[column];
-      const [bar, size] = cell.children;
-      writeText(line.cells[1], level ? formatPrice(level[0]) : "");
-      writeText(size, level ? level[1].toLocaleString("en-US") : "");
+      const [bar, size] = line.cells[column].children;
+      writeText(line.cells[1].firstElementChild, level ? formatPrice(level[0]) : "");
+      writeText(size, level ? formatWhole(level[1]) : "");
       const width = level ? Math.min(level[1] / cap, 1).toFixed(3) : "0";
       if (bar.dataset.w !== width) {
         bar.dataset.w = width;

@@ -4,6 +4,8 @@
  * truth, how old the data are another: this module tells only the first.
  */
 
+import { paintSoon } from "./paint.js";
+
 const RETRY_S = [0.25, 0.5, 1, 2, 5];
 const SILENT_MS = 2_500;
 const WATCH_MS = 250; // with SILENT_MS: silence is told within three seconds
@@ -63,7 +65,7 @@ export class Stream {
     const before = this.pending ? this.pending.d : {};
     const isIdle = this.pending === null;
     this.pending = { ...message, d: { ...before, ...message.d } };
-    if (isIdle) requestAnimationFrame(() => this.paint());
+    if (isIdle) paintSoon(this);
   }
 
   paint() {

@@ -4,6 +4,7 @@ export const DASH = "\u2013";
 export const zone = { name: "America/New_York", label: "ET" };
 
 const clocks = new Map();
+const numbers = new Map();
 
 /** One unit, about three digits: 84 ms, 7.2 s, 74 s, 2 h 11 m. */
 export function formatAge(seconds) {
@@ -42,15 +43,26 @@ export function formatMillis(ms) {
 /** 24,916.25: as many decimals as the tick needs. */
 export function formatPrice(value, decimals = 2) {
   if (value === null || value === undefined) return DASH;
-  return value.toLocaleString("en-US", {
-    minimumFractionDigits: decimals,
-    maximumFractionDigits: decimals,
-  });
+  return grouped(decimals).format(value);
+}
+
+/** 12,345 */
+export function formatWhole(value) {
+  return grouped(0).format(value);
+}
+
+/** A writer of numbers, kept: making one costs more than a hundred uses. */
+function grouped(decimals) {
+  if (!numbers.has(decimals)) {
+    const places = { minimumFractionDigits: decimals, maximumFractionDigits: decimals };
+    numbers.set(decimals, new Intl.NumberFormat("en-US", places));
+  }
+  return numbers.get(decimals);
 }
 
 export function formatCount(value) {
   if (value === null || value === undefined) return DASH;
   if (value >= 1e6) return `${(value / 1e6).toFixed(1)} M`;
   if (value >= 1e4) return `${(value / 1e3).toFixed(1)} k`;
-  return value.toLocaleString("en-US");
+  return formatWhole(value);
 }
