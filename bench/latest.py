@@ -1,6 +1,7 @@
 """`latest:` over Flight, with keys and audit, beside an empty call on an idle bare server."""
 
 import numpy as np
+from numpy.typing import NDArray
 from pyarrow import flight
 
 from bench.figure import Figure
@@ -76,18 +77,26 @@ def interleaved(
         _ask(house)
         list(floor.do_action(EMPTY))
     for _ in range(ROUNDS):
-        ours, bare = np.zeros(calls), np.zeros(calls)
-        for call in range(calls):
-            started_ns = CLOCK.monotonic_ns()
-            list(floor.do_action(EMPTY))
-            between_ns = CLOCK.monotonic_ns()
-            _ask(house)
-            ended_ns = CLOCK.monotonic_ns()
-            bare[call] = (between_ns - started_ns) / NS_PER_US
-            ours[call] = (ended_ns - between_ns) / NS_PER_US
+        ours, bare = in_turn(house, floor, calls)
         rounds.append([*np.percentile(ours, [50, 99]), *np.percentile(bare, [50, 99])])
     our_p50, our_p99, bare_p50, bare_p99 = np.median(rounds, axis=0)
     return (float(our_p50), float(our_p99)), (float(bare_p50), float(bare_p99))
+
+
+def in_turn(
+    house: House, floor: flight.FlightClient, calls: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What each of our calls took in us, and each of the floor's, asked by turns."""
+    ours, bare = np.zeros(calls), np.zeros(calls)
+    for call in range(calls):
+        started_ns = CLOCK.monotonic_ns()
+        list(floor.do_action(EMPTY))
+        between_ns = CLOCK.monotonic_ns()
+        _ask(house)
+        ended_ns = CLOCK.monotonic_ns()
+        bare[call] = (between_ns - started_ns) / NS_PER_US
+        ours[call] = (ended_ns - between_ns) / NS_PER_US
+    return ours, bare
 
 
 def _ask(house: House) -> None:
