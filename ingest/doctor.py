@@ -18,6 +18,8 @@ from storage.paths import Paths
 Say = Callable[[str], None]
 FREE_BYTES_MIN = 5 * 10**9
 YEAR_2025_NS = 20_089 * DAY_NS
+BEHIND_GAUGE, ERROR_GAUGE = "clock.behind_s", "clock.error_s."  # ahead is above 0 in the second
+CLOCK_ERROR_S_MAX = 2.0
 SLOW_FILE_SYSTEMS = ("9p", "drvfs", "fuse", "cifs", "nfs", "nfs4", "vboxsf")
 
 
@@ -35,7 +37,7 @@ def look(settings: Settings, clock: Clock) -> Iterator[Finding]:
     """Everything worth looking at, in the order a person would."""
     yield _folder(settings.data_dir)
     yield _room(settings.data_dir)
-    yield _time(clock)
+    yield _time(settings.data_dir, clock)
     yield _lake(settings)
     yield _running(settings, clock)
     yield _credentials(settings, "tastytrade", "TASTYTRADE_CLIENT_SECRET TASTYTRADE_REFRESH_TOKEN")
@@ -76,9 +78,20 @@ def _room(folder: Path) -> Finding:
     return Finding("fine", "disk", told)
 
 
-def _time(clock: Clock) -> Finding:
+def _time(folder: Path, clock: Clock) -> Finding:
     if clock.now_ns() < YEAR_2025_NS:
         return Finding("wrong", "clock", "the clock is years behind; switch time sync on")
+    errors_s = [
+        -gauge if name == BEHIND_GAUGE else gauge
+        for board in read_boards(Paths(folder).run, clock.now_ns())
+        for name, gauge in board["gauges"].items()
+        if name == BEHIND_GAUGE or name.startswith(ERROR_GAUGE)
+    ]
+    error_s = max(errors_s, key=abs, default=0.0)
+    if abs(error_s) > CLOCK_ERROR_S_MAX:
+        side = "fast" if error_s > 0 else "slow"
+        told = f"at least {abs(error_s):,.0f} s {side} by what the feeds say; switch time sync on"
+        return Finding("wrong", "clock", told)
     return Finding("fine", "clock", "plausible; feeds are compared with it once they run")
 
 

@@ -24,6 +24,8 @@ from core.clock import MINUTE_NS, NS_PER_MS, NS_PER_S, Clock
 from core.errors import FeedError, FeedLost
 from core.log import Log
 from ingest import dxlink_wire as wire
+from ingest.clock_proof import clock_error_s
+from ingest.drift import Drift
 from ingest.dxlink_decode import Frame
 from ingest.dxlink_intake import Intake, Mark
 from ingest.dxlink_session import Session
@@ -116,12 +118,14 @@ class Client:
         board: Board,
         clock: Clock,
         timing: Timing,
+        drift: Drift,
     ) -> None:
         self._gate = gate
         self._intake = intake
         self._board = board
         self._clock = clock
         self._timing = timing
+        self._drift = drift
         self._jitter = random.Random(clock.now_ns())  # noqa: S311  spreads attempts, no secret
         self._links: dict[int, Link] = {}
         self._connections = 0
@@ -249,7 +253,14 @@ class Client:
             log.warning("connection.lost", connection=link.number, reason=reason)
 
     async def _converse(self, link: Link, url: str) -> None:
+        asked_ns = self._clock.now_ns()
         link.socket = await Socket.open(url, lambda payloads: self._hear(link, payloads))
+        came_ns = self._clock.now_ns()
+        error_s = clock_error_s(link.socket.date, asked_ns, came_ns)
+        if error_s is not None:
+            self._drift.tell(error_s)
+            self._board.gauge(f"clock.error_s.{PART}", error_s)
+            self._board.gauge(f"clock.told_s.{PART}", came_ns / NS_PER_S)
         try:
             link.heard_ns = self._clock.monotonic_ns()
             for message in link.session.start():

@@ -31,6 +31,7 @@ from ingest.dxlink_wire import (
 from ingest.dxlink_witness import Court, Verdict
 from ingest.gapbook import Gap, GapBook
 from ingest.rolls import Instrument
+from ingest.superseded import NEAR_US, cancels
 
 log = Log("dxlink")
 OVERLAP_US = 5_000_000  # rows of a feed may come this much out of order
@@ -255,10 +256,26 @@ class Continuity:
         self.duplicates += len(data) - len(fresh)
         if len(fresh):
             about = line.instrument
-            self._keep(TickBatch("trades", about.symbol, about.contract, SOURCE, fresh.columns))
-            line.added += len(fresh) if channel == HISTORY else 0
+            batch = TickBatch("trades", about.symbol, about.contract, SOURCE, fresh.columns)
+            if channel == HISTORY:
+                line.added += len(fresh)
+                self._supersede(batch)
+            self._keep(batch)
             line.court.add(fresh, is_live=channel != HISTORY)
         line.last_us = max(line.last_us or 0, newest_us)
+
+    def _supersede(self, batch: TickBatch) -> None:
+        """Cancel what a second witness repaired meanwhile of the same trades.
+
+        Before they are kept: whoever is killed in between finds the gap open, and asks again.
+        """
+        times = np.asarray(batch.columns["ts_event"], np.int64)
+        span = int(times.min()) - NEAR_US, int(times.max()) + NEAR_US
+        for copies in self._tape.copies(batch.symbol, batch.contract, *span):
+            withdrawn = cancels(batch, copies)
+            if withdrawn is not None:
+                self._keep(withdrawn)
+                log.info("repairs.superseded", contract=batch.contract, rows=withdrawn.rows)
 
     def _judge(self, line: Line, snapshot: Snapshot) -> None:
         """History came to an end: see whether it proves the hole closed."""

@@ -16,7 +16,7 @@ from core.errors import FeedLost
 from core.log import Log
 from core.settings import Settings
 from ingest.dxlink_client import PART, Access, Client, Gate, Timing
-from ingest.dxlink_intake import Intake
+from ingest.dxlink_intake import FRAMES_MAX, Intake
 from ingest.dxlink_keeper import Keeper, Place
 from ingest.dxlink_line import Patience
 from ingest.rolls import Instrument, RollMap
@@ -35,11 +35,15 @@ SetFront = Callable[[str, str], None]  # symbol, contract
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """Everything the feed waits for; rows of `gather_s` are sliced together."""
+    """Everything the feed waits for; rows of `gather_s` are sliced together.
+
+    `frames_max` may wait for the decoder in memory, more of them go through the journal.
+    """
 
     timing: Timing = field(default_factory=Timing)
     patience: Patience = field(default_factory=Patience)
     gather_s: float = 0.012
+    frames_max: int = FRAMES_MAX
 
 
 class Login:
@@ -108,8 +112,8 @@ def run(
     stopping: threading.Event,
 ) -> None:
     """Feed the tape until `stopping` is set. Blocks; the reader has a thread of its own."""
-    intake = Intake(journal)
-    client = Client(gate, intake, place.board, clock, periods.timing)
+    intake = Intake(journal, frames_max=periods.frames_max)
+    client = Client(gate, intake, place.board, clock, periods.timing, place.drift)
     keeper = Keeper(place, client, clock=clock, patience=periods.patience, stopping=stopping)
     started = threading.Event()
     reader = threading.Thread(
@@ -126,6 +130,7 @@ def run(
             if not entries or steps % TICK_STEPS == 0:
                 keeper.tick()
                 place.board.gauge("dxlink.backlog", intake.waiting_count)
+                place.board.gauge("dxlink.spilled", intake.spilled_count)
             if not reader.is_alive():
                 raise FeedLost("the reader ended by itself")
         client.stop()

@@ -16,6 +16,7 @@ from core.clock import NS_PER_US, Clock
 from core.errors import PipelineError
 from core.log import Log
 from ingest.backfill import Backfills
+from ingest.drift import Drift
 from ingest.dxlink_board import show
 from ingest.dxlink_client import PART
 from ingest.dxlink_columns import (
@@ -65,6 +66,7 @@ class Place:
     tape: Tape
     board: Board
     backfills: Backfills = field(default_factory=Backfills)
+    drift: Drift = field(default_factory=Drift)
 
 
 class Keeper:
@@ -83,6 +85,7 @@ class Keeper:
         self._wire = wire
         self._board = place.board
         self._backfills = place.backfills
+        self._drift = place.drift
         self._clock = clock
         self._decoders: dict[int, Decoder] = defaultdict(Decoder)
         self._instruments: dict[str, Instrument] = {}
@@ -140,6 +143,7 @@ class Keeper:
             self._show()
 
     def _show(self) -> None:
+        self._drift.show(self._board)
         show(
             self._board,
             self._captures.grades(),
@@ -232,6 +236,9 @@ class Keeper:
 
     def _prints(self, connection: int, rows: Rows) -> list[Rejected]:
         split, rejects = read_prints(rows)
+        if rows.channel == STREAM and split:
+            newest_us = max(int(prints.columns["ts_event"][-1]) for _, prints in split)
+            self._drift.hear(newest_us - int(rows.ts_recv_ns[-1]) // NS_PER_US)
         for symbol, prints in split:
             if rows.channel == STREAM:
                 self._captures.hear_prints(symbol)

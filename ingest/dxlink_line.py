@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from core.batch import TickBatch
 from ingest.dxlink_known import Known, Stored
 from ingest.dxlink_wire import Item
 from ingest.dxlink_witness import Claim, Court
@@ -18,6 +19,12 @@ class Tape(Protocol):
 
     def stored(self, symbol: str, contract: str, start_us: int, end_us: int) -> Stored:
         """Prints with start <= ts_event < end, in the order they were stored."""
+
+    def copies(self, symbol: str, contract: str, start_us: int, end_us: int) -> list[TickBatch]:
+        """Standing trades others repaired with start <= ts_event < end, in time order, by source.
+
+        Columns are those of `ingest.superseded` alone.
+        """
 
     def open_gaps(self, table: str) -> list[Gap]:
         """Gaps this feed has in a table that are not closed."""

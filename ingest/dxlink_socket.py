@@ -37,6 +37,7 @@ class Socket(asyncio.Protocol):
         self._cutter = Cutter(message_bytes_max)
         self._heard: list[bytes] = []  # and not yet handed on
         self._parts: list[bytes] = []
+        self.date: str | None = None  # what the server says the time is
         self._transport: asyncio.Transport | None = None
         loop = asyncio.get_running_loop()
         self.opened: asyncio.Future[None] = loop.create_future()
@@ -130,6 +131,7 @@ class Socket(asyncio.Protocol):
         self._protocol.receive_data(data)
         for event in self._protocol.events_received():
             if isinstance(event, Response):
+                self.date = event.headers.get("Date")
                 self._shake(self._protocol.handshake_exc)
             elif isinstance(event, Frame) and event.opcode in _DATA and self._is_listening():
                 self._parts.append(bytes(event.data))

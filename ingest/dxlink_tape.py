@@ -1,14 +1,20 @@
 """What this feed has stored before, read back through the same view as every query."""
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from core.batch import TickBatch
 from core.clock import HOUR_US
 from core.schema import TABLES
 from ingest.dxlink_columns import SOURCE, content_of
 from ingest.dxlink_known import Stored
 from ingest.gapbook import Gap
 from storage.view import View, Views
+
+# What names a trade, and what it is compared by.
+_COPIED = ("ts_event", "ts_ns", "price", "size", "side", "source_seq", "conditions")
 
 
 class StoredTape:
@@ -43,6 +49,23 @@ class StoredTape:
         )
         return Stored(rows["source_seq"].to_numpy(), content)
 
+    def copies(self, symbol: str, contract: str, start_us: int, end_us: int) -> list[TickBatch]:
+        """Standing trades that others repaired, in time order, by source."""
+        view = self._views.view()
+        span = {"start_us": start_us, "end_us": end_us}
+        if not pc.any(view.columns("trades", symbol, ["repaired"], **span)["repaired"]).as_py():
+            return []  # nearly always
+        rows = view.scan("trades", symbol, standing_only=True, **span).read_all()
+        rows = rows.cast(TABLES["trades"].plain_schema)
+        is_copy = pc.and_(rows["repaired"], pc.equal(rows["contract"], contract))
+        rows = rows.filter(pc.and_(is_copy, pc.not_equal(rows["source"], SOURCE)))
+        found = []
+        for source in pc.unique(rows["source"]).to_pylist():
+            told = rows.filter(pc.equal(rows["source"], source)).combine_chunks()
+            columns = {name: _plain(told[name]) for name in _COPIED}
+            found.append(TickBatch("trades", symbol, contract, source, columns))
+        return found
+
     def open_gaps(self, table: str) -> list[Gap]:
         """Gaps this feed has in a table whose last row says open."""
         view = self._views.view()
@@ -65,3 +88,10 @@ def _rows(view: View, symbol: str, contract: str, start_us: int, end_us: int) ->
     rows = rows.cast(TABLES["trades"].plain_schema)
     is_ours = pc.and_(pc.equal(rows["source"], SOURCE), pc.equal(rows["contract"], contract))
     return rows.filter(is_ours)
+
+
+def _plain(column: pa.ChunkedArray) -> NDArray[np.generic]:
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    values: NDArray[np.generic] = column.combine_chunks().to_numpy(zero_copy_only=False)
+    return values

@@ -69,9 +69,13 @@ _least, _greatest = np.minimum.reduce, np.maximum.reduce
 _least_known, _greatest_known = np.fmin.reduce, np.fmax.reduce
 
 
-def check(batch: TickBatch, now_us: int) -> tuple[TickBatch, list[Rejected]]:
-    """Divide a batch into the rows that may enter the tape and those that may not, with reasons."""
-    faults = find_faults(batch, now_us)
+def check(batch: TickBatch, now_us: int, *, behind_us: int = 0) -> tuple[TickBatch, list[Rejected]]:
+    """Divide a batch into the rows that may enter the tape and those that may not, with reasons.
+
+    `behind_us` is how slow our clock is known to be: what happened is allowed for that, what we
+    stamped is not.
+    """
+    faults = find_faults(batch, now_us, behind_us)
     if faults is None:
         return batch, []
     good = batch.take(faults == 0)
@@ -80,15 +84,15 @@ def check(batch: TickBatch, now_us: int) -> tuple[TickBatch, list[Rejected]]:
     return good, rejects
 
 
-def find_faults(batch: TickBatch, now_us: int) -> NDArray[np.uint8] | None:
+def find_faults(batch: TickBatch, now_us: int, behind_us: int = 0) -> NDArray[np.uint8] | None:
     """For each row the code of the first rule it breaks, see REASONS; None where all are good."""
     rows = batch.rows
     for column in batch.columns.values():
         assert len(column) == rows, f"{batch.table} batch has columns of different lengths"
-    if rows == 0 or _is_plainly_good(batch, now_us):
+    if rows == 0 or _is_plainly_good(batch, now_us, behind_us):
         return None
     faults = np.zeros(rows, np.uint8)
-    for reason, broken in _judge(batch, now_us):
+    for reason, broken in _judge(batch, now_us, behind_us):
         faults[broken & (faults == 0)] = _CODES[reason]
     return faults if faults.any() else None
 
@@ -118,7 +122,7 @@ def reject_rows(batch: TickBatch, faults: NDArray[np.uint8], now_us: int) -> lis
     return rejects
 
 
-def _is_plainly_good(batch: TickBatch, now_us: int) -> bool:
+def _is_plainly_good(batch: TickBatch, now_us: int, behind_us: int) -> bool:
     """Whether no row can have a fault; false says only that a closer look is needed."""
     columns: Columns = batch.columns
     ts_recv = columns["ts_recv"]
@@ -127,7 +131,7 @@ def _is_plainly_good(batch: TickBatch, now_us: int) -> bool:
         recv_least >= TIME_US_MIN
         and _greatest(ts_recv) <= now_us + AHEAD_US_MAX
         and _least(columns["ts_event"]) >= TIME_US_MIN
-        and _greatest(columns["ts_event"]) <= min(recv_least, now_us) + AHEAD_US_MAX
+        and _greatest(columns["ts_event"]) <= min(recv_least, now_us) + AHEAD_US_MAX + behind_us
     )
     if not (has_plain_times and batch.symbol and _has_plain_prices(columns)):
         return False
@@ -163,7 +167,9 @@ def _has_plain_prices(columns: Columns) -> bool:
     return not (_least_known(together) <= 0 or _greatest_known(together) == np.inf)
 
 
-def _judge(batch: TickBatch, now_us: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+def _judge(
+    batch: TickBatch, now_us: int, behind_us: int
+) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Every rule with the rows that break it; a row takes the first reason that fits."""
     columns: Columns = batch.columns
     if not batch.symbol:
@@ -173,7 +179,7 @@ def _judge(batch: TickBatch, now_us: int) -> Iterator[tuple[str, NDArray[np.bool
     yield RECV, bad_recv
     yield OLD, ts_event < TIME_US_MIN
     known_recv = np.where(bad_recv, now_us, ts_recv)  # so that the addition cannot overflow
-    yield AHEAD, ts_event > np.minimum(known_recv, now_us) + AHEAD_US_MAX
+    yield AHEAD, ts_event > np.minimum(known_recv, now_us) + AHEAD_US_MAX + behind_us
     if "price" in columns:
         price = columns["price"]
         needs_price = np.ones(batch.rows, np.bool_)

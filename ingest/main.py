@@ -21,6 +21,7 @@ from core.settings import Settings
 from ingest.backfill import Backfills, find_gap
 from ingest.demo import DemoMarket
 from ingest.demo_book import DemoBook
+from ingest.drift import Drift
 from ingest.dxlink_feed import start_feed
 from ingest.dxlink_keeper import Place as FeedPlace
 from ingest.dxlink_tape import StoredTape
@@ -70,6 +71,7 @@ class Ingest:
         self.gex = GexTape(self.store, self.keeper, clock)
         self._intake = IntakeServer(self.paths, self._answer)
         self._backfills = Backfills()
+        self._drift = Drift()
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -88,7 +90,7 @@ class Ingest:
         tape = StoredTape(Views(self.paths, self._settings.lake_url))
         feed = start_feed(
             self._settings,
-            FeedPlace(self.take, self.store, tape, self.board, self._backfills),
+            FeedPlace(self.take, self.store, tape, self.board, self._backfills, self._drift),
             set_front=self.store.set_front,
             clock=self._clock,
             stopping=self._stopping,
@@ -113,7 +115,8 @@ class Ingest:
 
     def take(self, batch: TickBatch) -> int:
         """Guard a batch and store it; give the rows stored. Raise DiskFull, then nothing is."""
-        good, rejected = check(batch, self._clock.now_ns() // NS_PER_US)
+        now_us = self._clock.now_ns() // NS_PER_US
+        good, rejected = check(batch, now_us, behind_us=self._drift.behind_us)
         if good.rows:
             self.store.append(good)
             self.board.count(f"rows.{batch.table}", good.rows)

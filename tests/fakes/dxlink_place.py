@@ -10,6 +10,7 @@ import numpy as np
 from core.board import Board
 from core.errors import FeedLost
 from ingest.backfill import Backfills
+from ingest.drift import Drift
 from ingest.dxlink_client import PART, Access, Timing
 from ingest.dxlink_columns import SOURCE, content_of, event_us
 from ingest.dxlink_feed import Periods, run
@@ -39,6 +40,7 @@ class MemoryPlace:
         self.checks = []
         self.rejects = []
         self.failures = []  # raised by the next takes
+        self.drift = Drift()
 
     def take(self, batch):
         if self.failures:
@@ -80,6 +82,9 @@ class MemoryPlace:
             self._column(contract, "valid", np.bool_)[rows],
         )
         return Stored(self._column(contract, "source_seq")[rows], content)
+
+    def copies(self, symbol, contract, start_us, end_us):
+        return []  # nobody else writes here
 
     def open_gaps(self, table):
         if table == "quotes":
@@ -211,7 +216,7 @@ def running_feed(server, clock, folder, place=None, *, periods=FAST, gate=None):
         try:
             run(
                 feed.gate,
-                Place(place.take, place, place, board, feed.backfills),
+                Place(place.take, place, place, board, feed.backfills, place.drift),
                 clock=clock,
                 journal=folder / "journal",
                 periods=periods,

@@ -34,6 +34,7 @@ class DxlinkServer:
         self.lasts = {}
         self.auth_count = 0
         self.url = ""
+        self.date = None  # what its upgrade says the time is
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
@@ -158,6 +159,11 @@ class DxlinkServer:
             return connection.respond(502, "Bad Gateway\n")
         return None
 
+    def _date(self, connection, request, response):
+        del response.headers["Date"]
+        if self.date is not None:
+            response.headers["Date"] = self.date
+
     def _run(self):
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(self._serve())
@@ -169,6 +175,7 @@ class DxlinkServer:
             "127.0.0.1",
             0,
             process_request=self._refuse,
+            process_response=self._date,
             ping_interval=None,
             compression=None,
             max_size=None,

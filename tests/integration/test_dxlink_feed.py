@@ -1,13 +1,16 @@
 """The whole feed: the SDK's login, the real socket, the real store."""
 
 import threading
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from core.batch import TickBatch
 from core.board import Board
 from core.clock import SystemClock
 from core.settings import load_settings
@@ -61,6 +64,34 @@ class Running:
         rows = rows.filter(pc.equal(rows["contract"].cast(pa.utf8()), contract))
         columns = [rows[name].to_pylist() for name in ("source_seq", "price", "size", "valid")]
         return sorted(zip(*columns, strict=True))
+
+    def standing(self, symbol):
+        view = self.tape._views.view()
+        rows = view.scan("trades", symbol, standing_only=True).read_all()
+        return Counter(zip(rows["price"].to_pylist(), rows["size"].to_pylist(), strict=True))
+
+    def gap_states(self):
+        """The last word on each hole in the prints."""
+        rows = self.tape._views.view().scan("gaps", "SPY").read_all().to_pylist()
+        rows = [row for row in rows if row["table_name"] == "trades"]
+        return sorted({row["gap_id"]: row["state"] for row in rows}.values())
+
+    def repair(self, events, apart_ms):
+        """Store prints as a second witness does, and one more where the feed has none."""
+        events = [event for event in events if event.is_valid]
+        times = [event.ms * 1_000 for event in events]
+        times += [times[0] + ms * 1_000 for ms in apart_ms]
+        columns = {
+            "ts_event": np.array(times, np.int64),
+            "ts_recv": np.array(times, np.int64),
+            "price": np.array([*(event.price for event in events), *[1.0] * len(apart_ms)]),
+            "size": np.array([*(int(e.size) for e in events), *[77] * len(apart_ms)], np.int64),
+            "source_seq": np.arange(1, len(times) + 1),
+            "repaired": np.ones(len(times), np.bool_),
+        }
+        order = np.argsort(columns["ts_event"], kind="stable")
+        columns = {name: column[order] for name, column in columns.items()}
+        self.store.append(TickBatch("trades", "SPY", "SPY", "scid", columns))
 
     def seal(self, symbol):
         """Seal every trade of a symbol; give the last seq of the lake."""
@@ -236,3 +267,39 @@ def test_a_contract_that_rolled_away_leaves_no_gap_open(tmp_path):
             until(lambda: place.gaps("OLD")[0]["state"] == "unrepairable")
             server.trade(20, SPY_ALONE)
             feed.wait_told()
+
+
+def test_history_that_comes_after_a_witness_repaired_the_hole_counts_no_trade_twice(settings):
+    tape = TruthTape(start_ms=CLOCK.now_ns() // 1_000_000 - 600_000, symbols=SPY_ALONE)
+    with DxlinkServer(tape) as server, RestServer(server.url) as rest:
+        rest.futures = []
+        with Running(settings(rest, symbols="SPY")) as running:
+            until(lambda: server.live)
+            server.trade(100)
+            until(lambda: running.identities("SPY", "SPY") == sorted(tape.identities("SPY")))
+            server.faults.history, server.faults.snip_rows = "snip", 5
+            missed = tape.trade(60)[:-5]  # of these history has nothing for now
+            server.close()
+            until(lambda: running.gap_states() == ["unrepairable"])
+            server.trade(20)
+            until(lambda: len(running.identities("SPY", "SPY")) == 125)
+            # All but five of them, and one of another time that only the witness saw.
+            running.repair(missed[5:], apart_ms=[-20_000])
+            alone = Counter([(1.0, 77)])
+            assert running.standing("SPY") == tally(tape, missed[:5]) + alone
+            server.faults.history = "whole"
+            server.close()
+            until(lambda: running.gap_states() == ["backfilled", "unrepairable"])
+            assert running.standing("SPY") == tally(tape) + alone
+            old = next(event for event in missed[5:] if event.is_valid)
+            server.revise(old, kind="CANCEL")
+            until(lambda: running.standing("SPY") == tally(tape) + alone)
+
+
+def tally(tape, without=()):
+    """Price and size of every trade that stands."""
+    return Counter(
+        (event.price, int(event.size))
+        for event in tape.latest["SPY"].values()
+        if event.is_valid and event.kind != "CANCEL" and event not in without
+    )
