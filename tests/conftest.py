@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 READY = re.compile(r"^ready(?: flight=(grpc\S*) web=(http\S+?))?(?: key=(\S+))?$")
 READY_S_MAX = 60  # a busy machine; the promise of 10 s is measured elsewhere
 STOP_S_MAX = 20
+LEFT_OVER_S = 10
 
 
 @dataclass(frozen=True)
@@ -142,3 +143,14 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
             return stack.enter_context(running_server(tmp_path, *args))
 
         yield start
+
+
+def pytest_unconfigure() -> None:
+    """End a run that left threads behind, which the interpreter would wait for without end."""
+    deadline_s = time.monotonic() + LEFT_OVER_S
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join(max(deadline_s - time.monotonic(), 0))
+            if thread.is_alive():
+                print(f"the thread {thread.name!r} was never stopped", file=sys.stderr, flush=True)
+                os._exit(1)
