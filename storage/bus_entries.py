@@ -30,11 +30,16 @@ CANCEL: Final = KINDS.index("cancel")
 
 
 class _Ready(NamedTuple):
-    """A block with plain text: each text column repeats one word, whose code is kept as bytes."""
+    """A block with plain text: a text column repeats one word, whose code is kept as bytes.
+
+    Columns in which the word has changed are `mixed`; they are dictionaries, of so many words.
+    """
 
     block: MappedBlock
-    codes: Sequence[tuple[NDArray[np.generic], bytes]]
+    words_count: int
+    codes: Mapping[str, tuple[NDArray[np.generic], bytes]]
     batch: pa.RecordBatch
+    mixed: frozenset[str]
 
 
 class Entries:
@@ -47,27 +52,33 @@ class Entries:
     def add(self, table: str, symbol: str, span: Span) -> list[bytes]:
         """The command that adds rows of a fast table to their stream."""
         key = stream_key(table, symbol)
-        batch = self._repeating(key, table, span)
-        if batch is None:
-            rows = span.block.batch(self._words).slice(span.first, span.end - span.first)
-            columns = [_plain(column) for column in rows.columns]
-            batch = pa.RecordBatch.from_arrays(columns, schema=_schema(table)[0])
+        batch = self._plain(key, table, span)
         seqs = span.block.values["seq"]
         return _command(table, key, (int(seqs[span.first]), int(seqs[span.end - 1])), batch)
 
-    def _repeating(self, key: bytes, table: str, span: Span) -> pa.RecordBatch | None:
-        """A slice of the block where all rows have the same words; None where they have not."""
+    def _plain(self, key: bytes, table: str, span: Span) -> pa.RecordBatch:
+        """A span's rows with plain text."""
         ready = self._ready.get(key)
-        if ready is None or ready.block is not span.block or not _repeats(ready, span):
-            ready = self._ready[key] = self._prepare(table, span.block, span.end - 1)
-            if not _repeats(ready, span):
-                return None
-        return ready.batch.slice(span.first, span.end - span.first)
+        if ready is None or ready.block is not span.block:
+            ready = self._ready[key] = self._prepare(table, span, frozenset())
+        if ready.words_count != self._words.count:
+            ready = self._ready[key] = self._prepare(table, span, ready.mixed)
+        if changing := _changing(ready, span):
+            ready = self._ready[key] = self._prepare(table, span, ready.mixed | changing)
+        rows = ready.batch.slice(span.first, span.end - span.first)
+        if not ready.mixed:
+            return rows
+        columns = rows.columns
+        for name in ready.mixed:
+            place = rows.schema.get_field_index(name)
+            columns[place] = columns[place].dictionary_decode()
+        return pa.RecordBatch.from_arrays(columns, schema=_schema(table)[0])
 
-    def _prepare(self, table: str, block: MappedBlock, row: int) -> _Ready:
-        """The block with each text column repeating the word it has in one row."""
+    def _prepare(self, table: str, span: Span, mixed: frozenset[str]) -> _Ready:
+        """The block with each text column that is not mixed repeating the span's last word."""
+        block, row = span.block, span.end - 1
         whole = block.batch(self._words)
-        names = TABLES[table].text_columns
+        names = [n for n in TABLES[table].text_columns if n not in mixed]
         code = {n: int(block.values[n][row]) for n in names if n != "symbol"}
         code["symbol"] = block.symbol_code
         arrays = [
@@ -76,9 +87,13 @@ class Entries:
             else whole.column(name)
             for name in whole.schema.names
         ]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=_schema(table)[0])
-        found = [(block.values[n], block.values[n][row].tobytes()) for n in names if n != "symbol"]
-        return _Ready(block, found, batch)
+        codes = {
+            n: (block.values[n], block.values[n][row].tobytes()) for n in names if n != "symbol"
+        }
+        batch = pa.RecordBatch.from_arrays(arrays, names=whole.schema.names)
+        if not mixed:
+            batch = pa.RecordBatch.from_arrays(arrays, schema=_schema(table)[0])
+        return _Ready(block, self._words.count, codes, batch, mixed)
 
 
 def add_plain(table: str, batch: pa.RecordBatch) -> list[bytes]:
@@ -101,10 +116,14 @@ def _command(table: str, key: bytes, seqs: tuple[int, int], batch: pa.RecordBatc
     return [*command, b"ipc", ipc]
 
 
-def _repeats(ready: _Ready, span: Span) -> bool:
-    """Whether all rows of a span have the words the batch repeats."""
+def _changing(ready: _Ready, span: Span) -> frozenset[str]:
+    """Columns in which some rows of a span have another word than the batch repeats."""
     _, first, end = span
-    return all(codes[first:end].tobytes() == code * (end - first) for codes, code in ready.codes)
+    return frozenset(
+        name
+        for name, (codes, code) in ready.codes.items()
+        if codes[first:end].tobytes() != code * (end - first)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +189,6 @@ def _schema(table: str) -> tuple[pa.Schema, bytes]:
     plain = TABLES[table].plain_schema
     schema = pa.schema([pa.field(f.name, f.type, f.nullable) for f in plain])
     return schema, schema.serialize().to_pybytes()
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 @lru_cache(SAME_TEXT_MAX)

@@ -1,4 +1,4 @@
-"""Rows cut into entries any which way come back in the order they were stored, each once."""
+"""Rows cut into entries any which way come back with their seqs and words, each once."""
 
 import itertools
 
@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from core.errors import BusRefused
 from storage.bus_entries import Entries, read_entry
 from storage.bus_keys import Marks, TapeState, parse_tape, seq_of, tape_fields
-from storage.bus_merge import in_seq_order, rows_up_to
+from storage.bus_merge import numbered_rows, rows_up_to
 from storage.disk import OsDisk
 from storage.hot import HotReader
 from storage.paths import Paths
 from storage.store import Store
+from storage.words import Words
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.ticks import trades
 
@@ -43,7 +44,9 @@ def stored(folder, rows):
 
 @settings(max_examples=25, deadline=None)
 @given(rows=appends, cuts=st.sets(st.integers(1, 60), max_size=12), window=st.data())
-def test_entries_give_back_every_row_once_in_the_order_of_seq(tmp_path_factory, rows, cuts, window):
+def test_entries_give_back_every_row_once_with_its_seq_and_words(
+    tmp_path_factory, rows, cuts, window
+):
     hot = stored(tmp_path_factory.mktemp("tape"), rows)
     last_seq = hot.watermarks("trades").durable_seq
     entries = Entries(hot.words)
@@ -57,15 +60,23 @@ def test_entries_give_back_every_row_once_in_the_order_of_seq(tmp_path_factory, 
                 streams[symbol.encode()].append((entry_id, fields))
     after_seq = window.draw(st.integers(0, last_seq - 1))
     up_to_seq = window.draw(st.integers(after_seq + 1, last_seq))
-    runs = list(in_seq_order("trades", streams, after_seq, up_to_seq))
-    seqs = [run.first_seq + row for run in runs for row in range(run.rows)]
-    assert seqs == list(range(after_seq + 1, up_to_seq + 1))
-    source = iter([(s, s + month) for s, month, count, _ in rows for _ in range(count)])
-    expected = dict(enumerate(source, 1))
-    for run in runs:
-        for row in range(run.rows):
-            name = (run.batch.symbol, run.batch.contract)
-            assert name == expected[run.first_seq + row]
+    theirs = Words(Paths(tmp_path_factory.mktemp("copy")), OsDisk())
+    theirs.intern("conditions", "known here before")
+    parts = numbered_rows("trades", streams, (after_seq, up_to_seq), theirs)
+    source = [(s, s + month, told) for s, month, count, told in rows for _ in range(count)]
+    found = {}
+    for part in parts:
+        batch = part.batch
+        codes = batch.columns.get("conditions", [theirs.intern("conditions", "")] * batch.rows)
+        assert sorted(part.seqs.tolist()) == part.seqs.tolist()
+        for seq, code in zip(part.seqs.tolist(), codes, strict=True):
+            assert seq not in found
+            told = theirs.by_column["conditions"][code]
+            found[seq] = (batch.symbol, batch.contract, told)
+    assert found == {seq: source[seq - 1] for seq in range(after_seq + 1, up_to_seq + 1)}
+    symbol = source[after_seq][0]
+    lacking = streams | {symbol.encode(): []}
+    assert numbered_rows("trades", lacking, (after_seq, up_to_seq), theirs) is None
     for found in streams.values():
         for entry_id, fields in found:
             entry = read_entry("trades", fields)
