@@ -27,6 +27,7 @@ from storage.view import Views
 
 log = Log("mirror")
 LOOK_S: Final = 0.002  # at one word
+PAUSE_S_MAX: Final = 0.015  # after a commit, as none can be due yet
 LOOK_AT_ALL_S: Final = 0.1  # at every table: seals, and rows durable in another way
 STAMP_S: Final = 1.0
 TRIM_S: Final = 5.0
@@ -64,6 +65,8 @@ class Mirror:
         self._lags_ms: deque[tuple[int, float]] = deque([(0, 0.0)], maxlen=LAGS_KEPT_MAX)
         self._looked_ns = 0
         self._passes = 0
+        self._passed_ns = 0
+        self._period_ns = 0  # between the last two passes, where no other was between them
         self._stamped_ns = 0
         self._trimmed_ns = 0
         self._is_linked = False
@@ -188,13 +191,17 @@ class Mirror:
         # Of several passes since the last look only the last one's time is known.
         is_one = passes == self._passes + 1
         since_ns = max(passed_ns, self._looked_ns) if is_one else self._looked_ns
-        self._looked_ns, self._passes = now_ns, passes
+        self._period_ns = passed_ns - self._passed_ns if is_one else 0
+        self._looked_ns, self._passes, self._passed_ns = now_ns, passes, passed_ns
         return since_ns
 
     def _wait(self) -> None:
         """Sleep until the writer tells of a commit, at most for a while."""
         words = self._views.hot.table("trades").head.words
-        end_ns = self._looked_ns + int(LOOK_AT_ALL_S * NS_PER_S)
+        now_ns, end_ns = self._clock.monotonic_ns(), self._looked_ns + int(LOOK_AT_ALL_S * NS_PER_S)
+        pause_s = (self._passed_ns + self._period_ns * 2 // 3 - now_ns) / NS_PER_S
+        if pause_s > 0:
+            self._clock.sleep_s(min(pause_s, PAUSE_S_MAX))
         while words[Word.PASSES] == self._passes and self._clock.monotonic_ns() < end_ns:
             self._clock.sleep_s(LOOK_S)
 
