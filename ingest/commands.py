@@ -27,12 +27,12 @@ from ingest.gex_inflate import Limits
 from ingest.gex_spool import spooled_parts
 from ingest.gex_tape import GexTape
 from ingest.importer import Imported, ImportOptions, import_file
-from ingest.main import open_keeper, open_store
 from ingest.stored import StoredNumbers
 from storage.apart import numbered
 from storage.compact import compact
 from storage.intake import IntakeClient
 from storage.keeper import Keeper
+from storage.opening import open_keeper, open_store
 from storage.paths import Paths
 from storage.store import Store
 from storage.view import Views

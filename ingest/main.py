@@ -33,14 +33,9 @@ from ingest.gexbot_poller import Place, start_poller
 from ingest.guard import check
 from ingest.sierra_feed import Doors, run_spot_checks, start_sierra
 from storage.arrow_stream import arrow_batch
-from storage.copy_store import check_is_no_copy
-from storage.disk import OsDisk
 from storage.intake import IntakeServer, rejected_from
-from storage.keeper import Keeper, KeeperOptions
-from storage.manifest import Manifest
+from storage.opening import open_keeper, open_store
 from storage.paths import Paths
-from storage.seal import Sealer
-from storage.store import Store, StoreOptions
 from storage.view import Views
 
 log = Log("ingest")
@@ -211,34 +206,6 @@ class Ingest:
             case op:
                 raise BadTicket(f"intake knows no operation {op!r}")
         return reply
-
-
-def open_store(settings: Settings, clock: Clock) -> Store:
-    """Open the store of a data folder, knowing what the lake already holds."""
-    paths = Paths(settings.data_dir)
-    check_is_no_copy(paths)
-    snapshots = {t.name: Manifest(settings.lake_url, t.name).snapshot() for t in LOGGED_TABLES}
-    sealed = {
-        name: max(snapshot.last_seq, *snapshot.sealed_seq.values(), 0)
-        for name, snapshot in snapshots.items()
-    }
-    options = StoreOptions(
-        commit_ms=settings.number("COMMIT_MS"),
-        sealed_seqs=sealed,
-        newest_sealed_us=snapshots["trades"].newest_us(),
-    )
-    return Store.open(paths, options, disk=OsDisk(), clock=clock)
-
-
-def open_keeper(settings: Settings, store: Store, clock: Clock) -> Keeper:
-    """The keeper of an open store; the lake is recovered first."""
-    sealer = Sealer(settings.lake_url, clock)
-    sealer.recover()
-    options = KeeperOptions(
-        hot_minutes=settings.number("HOT_MINUTES"),
-        retention_days=settings.number("RETENTION_DAYS"),
-    )
-    return Keeper(store, sealer, settings.lake_url, options, clock)
 
 
 def run(

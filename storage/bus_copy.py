@@ -20,10 +20,11 @@ from storage.bus import Bus
 from storage.bus_keys import MIRRORED, TAPE, Marks, TapeState, entry_id, parse_tape
 from storage.bus_merge import Read, logged_rows, numbered_rows, rows_up_to
 from storage.bus_patience import Patience
-from storage.copy_store import CopyPlace, open_copy, write_origin
+from storage.copy_store import CopyPlace, write_origin
 from storage.head import Head, Word
 from storage.hot import HotReader
 from storage.letting_go import let_go
+from storage.opening import open_copy
 from storage.store import Store
 from storage.view import Manifests
 

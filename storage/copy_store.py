@@ -1,19 +1,10 @@
-"""The store of a follower: opened where its rows go on, and marked as a copy."""
+"""A folder that is the copy of another server's tape: where it is, and what marks it."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from core.clock import Clock
-from core.errors import SettingsError, WalCorrupt
-from core.log import Log
-from storage.bus_keys import MIRRORED
+from core.errors import SettingsError
 from storage.disk import OsDisk
-from storage.manifest import Manifest
 from storage.paths import Paths
-from storage.recovery import segment_numbers
-from storage.store import Store, StoreOptions
-
-log = Log("follow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,31 +37,3 @@ def check_is_no_copy(paths: Paths) -> None:
 def write_origin(paths: Paths, tape_id: str) -> None:
     """Mark a folder as the copy of a tape."""
     OsDisk().write_whole(paths.copy_of, tape_id.encode())
-
-
-def open_copy(place: CopyPlace, begin: Mapping[str, int], clock: Clock) -> Store:
-    """Open the store; tables in `begin` let their hot rows go and begin at that seq.
-
-    Where rows are damaged all are let go: there is another server that has them.
-    """
-    disk, paths = OsDisk(), place.paths
-    _wipe(disk, paths, begin)
-    options = StoreOptions(
-        commit_ms=place.commit_ms,
-        tables=frozenset(MIRRORED),
-        sealed_seqs={table: first_seq - 1 for table, first_seq in begin.items()},
-        newest_sealed_us=Manifest(place.lake_url, "trades").snapshot().newest_us(),
-        is_copy=True,
-    )
-    try:
-        return Store.open(paths, options, disk=disk, clock=clock)
-    except WalCorrupt as error:
-        log.warning("copy.damaged", error=error.message)
-        _wipe(disk, paths, MIRRORED)
-        return Store.open(paths, options, disk=disk, clock=clock)
-
-
-def _wipe(disk: OsDisk, paths: Paths, tables: Iterable[str]) -> None:
-    for table in tables:
-        for number in segment_numbers(disk, paths, table):
-            disk.remove(paths.segment(table, number))

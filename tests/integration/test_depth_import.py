@@ -7,8 +7,8 @@ from core.schema import TABLES
 from core.settings import load_settings
 from ingest.commands import import_command
 from ingest.importer import ImportOptions
-from ingest.main import open_store
 from ingest.verify_command import verify_command
+from storage.opening import open_store
 from storage.paths import Paths
 from storage.view import Views
 from tests.fakes.depth_writer import PairOptions, depth, make_pair, record

@@ -16,7 +16,7 @@ from ingest.gex_snapshot import About, gex_batch, kind_of, parse_snapshot
 from ingest.gex_spool import SpoolWriter, check_name, spooled_parts
 from ingest.gex_tape import DAYS_MAX, GexTape
 from ingest.gex_uw import parse_market_agg, parse_option_trade
-from ingest.main import open_keeper, open_store
+from storage.opening import open_keeper, open_store
 from tests.fakes import gexbot_made as made
 from tests.fakes.manual_clock import ManualClock
 

@@ -1,0 +1,79 @@
+"""Opening what a process writes: the store of a tape or of a copy, and the keeper of a tape.
+
+What the lake holds already is asked here, once a start.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from core.clock import Clock
+from core.errors import WalCorrupt
+from core.log import Log
+from core.schema import LOGGED_TABLES
+from core.settings import Settings
+from storage.bus_keys import MIRRORED
+from storage.copy_store import CopyPlace, check_is_no_copy
+from storage.disk import OsDisk
+from storage.keeper import Keeper, KeeperOptions
+from storage.manifest import Manifest
+from storage.paths import Paths
+from storage.recovery import segment_numbers
+from storage.seal import Sealer
+from storage.store import Store, StoreOptions
+
+log = Log("store")
+
+
+def open_store(settings: Settings, clock: Clock) -> Store:
+    """Open the store of a data folder, knowing what the lake already holds."""
+    paths = Paths(settings.data_dir)
+    check_is_no_copy(paths)
+    snapshots = {t.name: Manifest(settings.lake_url, t.name).snapshot() for t in LOGGED_TABLES}
+    sealed = {
+        name: max(snapshot.last_seq, *snapshot.sealed_seq.values(), 0)
+        for name, snapshot in snapshots.items()
+    }
+    options = StoreOptions(
+        commit_ms=settings.number("COMMIT_MS"),
+        sealed_seqs=sealed,
+        newest_sealed_us=snapshots["trades"].newest_us(),
+    )
+    return Store.open(paths, options, disk=OsDisk(), clock=clock)
+
+
+def open_keeper(settings: Settings, store: Store, clock: Clock) -> Keeper:
+    """The keeper of an open store; the lake is recovered first."""
+    sealer = Sealer(settings.lake_url, clock)
+    sealer.recover()
+    options = KeeperOptions(
+        hot_minutes=settings.number("HOT_MINUTES"),
+        retention_days=settings.number("RETENTION_DAYS"),
+    )
+    return Keeper(store, sealer, settings.lake_url, options, clock)
+
+
+def open_copy(place: CopyPlace, begin: Mapping[str, int], clock: Clock) -> Store:
+    """Open the store; tables in `begin` let their hot rows go and begin at that seq.
+
+    Where rows are damaged all are let go: there is another server that has them.
+    """
+    disk, paths = OsDisk(), place.paths
+    _wipe(disk, paths, begin)
+    options = StoreOptions(
+        commit_ms=place.commit_ms,
+        tables=frozenset(MIRRORED),
+        sealed_seqs={table: first_seq - 1 for table, first_seq in begin.items()},
+        newest_sealed_us=Manifest(place.lake_url, "trades").snapshot().newest_us(),
+        is_copy=True,
+    )
+    try:
+        return Store.open(paths, options, disk=disk, clock=clock)
+    except WalCorrupt as error:
+        log.warning("copy.damaged", error=error.message)
+        _wipe(disk, paths, MIRRORED)
+        return Store.open(paths, options, disk=disk, clock=clock)
+
+
+def _wipe(disk: OsDisk, paths: Paths, tables: Iterable[str]) -> None:
+    for table in tables:
+        for number in segment_numbers(disk, paths, table):
+            disk.remove(paths.segment(table, number))
