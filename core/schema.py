@@ -200,7 +200,7 @@ def _count(name: str, meaning: str) -> Column:
 
 GEX = Table(
     "gex",
-    "gamma exposure snapshots; one row a (ticker, package, category, source second)",
+    "gamma exposure snapshots; one row a (ticker, package, category, source second) stands",
     (
         *_head(),
         Column("ticker", TEXT, "GEXBot's ticker, for example NQ_NDX"),
@@ -221,7 +221,12 @@ GEX = Table(
         Column("change_windows", _WINDOWS, "largest change per look-back window", nullable=True),
         Column("strikes", _STRIKES, "the ladder", nullable=True),
         Column("via", TEXT, "how it came: api, uw, hist or eod"),
-        Column("extra", pa.utf8(), "fields we do not know, as JSON", nullable=True),
+        Column(
+            "extra",
+            pa.utf8(),
+            "fields we do not know, as JSON; supersedes is the seq this row stands in place of",
+            nullable=True,
+        ),
     ),
 )
 

@@ -271,7 +271,12 @@ def _newest(view: View, table: str, symbol: str, known_at_us: int | None) -> lis
         start_us = max(low_us, high_us - window_us)
         found = _last_of_each(
             view.scan(
-                table, symbol, start_us=start_us, end_us=high_us + 1, known_at_us=known_at_us
+                table,
+                symbol,
+                start_us=start_us,
+                end_us=high_us + 1,
+                known_at_us=known_at_us,
+                standing_only=True,
             ),
             ("package", "category") if table == "gex" else (),
         )

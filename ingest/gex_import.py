@@ -7,7 +7,7 @@ and published in one version. The same file again adds nothing.
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,7 +79,7 @@ class Importer:
     ) -> list[Taken]:
         """One file; an archive's members each. Raise FeedGarbled where it cannot be read."""
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with _memory_given_back(), path.open("rb") as file:
             if file.read(4) == b"PK\x03\x04":
                 return list(self._take_archive(path, series, via, progress))
             file.seek(0)
@@ -125,6 +125,17 @@ class Importer:
             remove_spool(folder)
         log.info("history.imported", series=series, snapshots=read.snapshots, added=added)
         return Taken(series, read, added, told)
+
+
+@contextmanager
+def _memory_given_back() -> Iterator[None]:
+    """Meanwhile memory that was let go is given back; Arrow's usual pool keeps much of it."""
+    usual = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(usual)
 
 
 def is_history(path: Path) -> bool:

@@ -13,6 +13,7 @@ from core.clock import US_PER_S
 from core.schema import BARS_1S
 from storage.query_prune import EVERYTHING, Bounds
 from storage.query_tables import TICKS_HEAD, TICKS_REST, Builder, Moment, Scope, Tape
+from storage.superseded import MARK, NEAR_US, PATTERN
 
 WIDTHS_US = {"bars_1s": US_PER_S, "bars_1m": 60 * US_PER_S}
 # (time in ns, seq) as one number that sorts the same.
@@ -74,6 +75,8 @@ class Views:
         elif name == "ticks":
             rows = self._standing(bounds.get("trades", EVERYTHING), self._scope)
             self._builder.view(name, f"SELECT {TICKS_HEAD}, {TICKS_REST} FROM ({rows})")
+        elif name == "gex":
+            self._builder.view(name, self._snapshots(bounds.get(name, EVERYTHING)))
         elif name in WIDTHS_US:
             self._builder.view(name, self._bars(name, bounds.get(name, EVERYTHING)))
         else:
@@ -108,6 +111,20 @@ class Views:
                 FROM (SELECT symbol AS s, source AS o, source_seq AS n, max(seq) AS newest
                     FROM ({revisions}) WHERE kind <> 'new' AND source_seq <> 0 GROUP BY ALL)
                 WHERE s = t.symbol AND o = t.source AND n = t.source_seq AND newest > t.seq)"""
+
+    def _snapshots(self, bounds: Bounds) -> str:
+        """Snapshots that no better source's row supersedes."""
+        rows = self._builder.rows(self._moment("gex", bounds, self._scope), self._scope)
+        near = Bounds(
+            bounds.symbols,
+            None if bounds.start_us is None else bounds.start_us - NEAR_US,
+            None if bounds.end_us is None else bounds.end_us + NEAR_US,
+        )
+        marks = self._builder.rows(self._moment("gex", near, self._scope), self._scope)
+        return f"""
+            SELECT * FROM ({rows}) WHERE seq NOT IN (
+                SELECT regexp_extract(extra, '{PATTERN}', 1)::BIGINT
+                FROM ({marks}) WHERE starts_with(extra, '{MARK}'))"""
 
     def _bars(self, name: str, bounds: Bounds) -> str:
         width = WIDTHS_US[name]

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from storage.partition import whole
 from storage.standing import Revisions, standing_rows
+
+Seqs = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +18,7 @@ class Range:
     """Half-open [start_us, end_us); `known_at_us` hides rows received later.
 
     With `standing_only` only trades that stand are wanted, given what `revisions` of them are known
-    (None: none is).
+    (None: none is). Rows with a seq of `left_out` are not wanted.
     """
 
     start_us: int | None = None
@@ -22,6 +26,7 @@ class Range:
     known_at_us: int | None = None
     standing_only: bool = False
     revisions: Revisions | None = None
+    left_out: Seqs | None = None
 
     def overlaps(self, low_us: int, high_us: int) -> bool:
         """Whether any time from `low_us` to `high_us` is wanted."""
@@ -65,6 +70,9 @@ def filtered(batch: pa.RecordBatch, wanted: Range, *, all_valid: bool) -> pa.Rec
         batch = batch.filter(batch.column("valid"))
     if wanted.standing_only and wanted.revisions is not None:
         batch = standing_rows(batch, wanted.revisions)
+    if wanted.left_out is not None and len(wanted.left_out):
+        is_left_out = np.isin(whole(batch, "seq"), wanted.left_out)
+        batch = batch.filter(pa.array(~is_left_out)) if is_left_out.any() else batch
     if wanted.known_at_us is not None:
         received = batch.column("ts_recv").cast(pa.int64())
         batch = batch.filter(pc.less_equal(received, wanted.known_at_us))

@@ -18,9 +18,10 @@ from storage.head import Watermarks
 from storage.hot import HotReader
 from storage.manifest import Manifest, Partition, Snapshot
 from storage.paths import Paths
-from storage.ranges import Range
+from storage.ranges import Range, Seqs
 from storage.scan import HotPart, Part, Scan
 from storage.standing import RevisionBook
+from storage.superseded import NEAR_US, superseded_by
 
 FRONT_FILES_MAX = 50  # sealed files looked through for the front contract's last trade
 
@@ -65,7 +66,8 @@ class View:
     ) -> Scan:
         """Rows of one symbol in time order; batches of at most 16,384 rows, text as dictionary.
 
-        `standing_only` leaves out trades that are not valid or that a later row revises.
+        `standing_only` leaves out trades that are not valid or that a later row revises, and
+        snapshots that a better source's supersede.
         """
         wanted = Range(start_us, end_us, known_at_us)
         # Before any row is looked at, so that a row and what revises it are seen as of one moment.
@@ -73,6 +75,8 @@ class View:
         parts = self._parts(table, symbol, wanted, visible_seq)
         if standing_only and table == "trades":
             wanted = self._standing(symbol, wanted, visible_seq)
+        if standing_only and table == "gex":
+            wanted = replace(wanted, left_out=self._superseded(symbol, wanted, visible_seq))
         return Scan(table, parts, wanted)
 
     def columns(
@@ -125,6 +129,19 @@ class View:
             table, symbol, after_seq=after_seq, up_to_seq=visible_seq, wanted=wanted
         )
         return [*cold_parts(files, table, self.hot.words), *map(HotPart, slices)]
+
+    def _superseded(self, symbol: str, wanted: Range, visible_seq: int) -> Seqs:
+        """Seqs of the range's snapshots that do not stand, as far as known."""
+        near = Range(
+            None if wanted.start_us is None else wanted.start_us - NEAR_US,
+            None if wanted.end_us is None else wanted.end_us + NEAR_US,
+        )
+        found = [
+            rows
+            for part in self._parts("gex", symbol, near, visible_seq)
+            for rows in part.columns(("ts_recv", "extra"), near)
+        ]
+        return superseded_by(found, wanted.known_at_us)
 
     def _standing(self, symbol: str, wanted: Range, visible_seq: int) -> Range:
         """The range with what revises its trades: a revision may have any time."""

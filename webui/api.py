@@ -139,7 +139,11 @@ class Api:
         row = None
         end_us = at_ms * 1_000 + 1
         reader = self._now.tape.view().scan(
-            "gex", gex_ticker(symbol), start_us=end_us - GEX_WINDOW_US, end_us=end_us
+            "gex",
+            gex_ticker(symbol),
+            start_us=end_us - GEX_WINDOW_US,
+            end_us=end_us,
+            standing_only=True,
         )
         for batch in reader:
             if batch.num_rows:
