@@ -275,8 +275,8 @@ class Client:
     def _hear(self, link: Link, payloads: Sequence[bytes]) -> None:
         link.heard_ns = self._clock.monotonic_ns()
         now_ns, number = self._clock.now_ns(), link.number
+        self._intake.offer([Frame(now_ns, payload, number) for payload in payloads])
         for payload in payloads:
-            self._intake.offer(Frame(now_ns, payload, number))
             if payload.find(b'"FEED_DATA"', 0, KIND_BYTES) < 0:
                 self._control(link, payload)
 

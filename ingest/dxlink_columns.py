@@ -7,6 +7,7 @@ table's default is left out.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -291,8 +292,9 @@ def _whole(
     column = values.get(name)
     if column is None or (default == 0 and column.count(0) == count):
         return np.zeros(count, np.int64)
-    if set(map(type, column)) == {int} and min(column) >= -INT64 and max(column) < INT64:
-        return np.array(column, np.int64)
+    if set(map(type, column)) == {int}:
+        with suppress(OverflowError):
+            return np.array(column, np.int64)
     out = np.zeros(count, np.int64)
     for row, value in enumerate(column):
         if (

@@ -5,8 +5,10 @@ every kind of frame takes. Whatever else there is (control frames, fragments, an
 given whole and unread, for the library's parser to judge.
 """
 
+import struct
 from typing import NamedTuple
 
+_HEAD = struct.Struct("!BBH")  # kind of frame, its size or how it is told, the size where told so
 _HEAD_BYTES = 2
 _DATA = (0x81, 0x82)  # an unfragmented text or binary frame, no extension
 _LENGTH_2, _LENGTH_8, _MASKED = 126, 127, 128
@@ -15,10 +17,10 @@ _NO_SIZE = 1 << 64  # a server masks nothing: beyond every bound
 
 
 class Piece(NamedTuple):
-    """A message's payload, or bytes somebody else must read."""
+    """Payloads of messages that follow each other, or bytes somebody else must read."""
 
-    is_message: bool
-    payload: bytes
+    messages: list[bytes]
+    other: bytes = b""
 
 
 class Cutter:
@@ -34,7 +36,7 @@ class Cutter:
     def cut(self, data: bytes) -> list[Piece]:
         """Every frame that is whole by now, in order."""
         if self._is_lost:
-            return [Piece(False, data)]
+            return [Piece([], data)]
         if self._rest:
             self._rest += data
             if len(self._rest) < self._wanted:
@@ -43,28 +45,47 @@ class Cutter:
             self._rest.clear()
         self._wanted = 0
         pieces: list[Piece] = []
-        at = 0
+        at = self._plain(data, 0, pieces)
         while (span := _payload(data, at)) is not None:
             start, after = span
             if after - start > self._message_bytes_max:
                 # The library refuses it; where the next frame begins is no matter any more.
                 self._is_lost = True
-                return [*pieces, Piece(False, data[at:])]
+                return [*pieces, Piece([], data[at:])]
             if after > len(data):
                 self._wanted = after - at
                 break
-            if data[at] in _DATA and not self._is_fragmented:
-                pieces.append(Piece(True, data[start:after]))
-            else:
-                pieces.append(self._other(data[at:after]))
-            at = after
+            pieces.append(self._one(data[at:after], start - at))
+            at = self._plain(data, after, pieces)
         self._rest += data[at:]
         return pieces
 
-    def _other(self, frame: bytes) -> Piece:
+    def _plain(self, data: bytes, at: int, pieces: list[Piece]) -> int:
+        """Cut as long as one short and whole message follows another; give where they end."""
+        messages: list[bytes] = []
+        end = len(data)
+        while at + _HEAD.size <= end and not self._is_fragmented:
+            kind, code, size = _HEAD.unpack_from(data, at)
+            start = at + _HEAD.size
+            if code < _LENGTH_2:
+                start, size = at + _HEAD_BYTES, code
+            after = start + size
+            is_short = code <= _LENGTH_2 and size <= self._message_bytes_max
+            if kind not in _DATA or not is_short or after > end:
+                break
+            messages.append(data[start:after])
+            at = after
+        if messages:
+            pieces.append(Piece(messages))
+        return at
+
+    def _one(self, frame: bytes, head_bytes: int) -> Piece:
+        """A frame that is long, or no plain message."""
+        if frame[0] in _DATA and not self._is_fragmented:
+            return Piece([frame[head_bytes:]])
         if not frame[0] & _IS_CONTROL:
             self._is_fragmented = not frame[0] & _IS_FINAL
-        return Piece(False, frame)
+        return Piece([], frame)
 
 
 def _payload(data: bytes, at: int) -> tuple[int, int] | None:

@@ -55,7 +55,9 @@ class Rows:
         codes_of = {name: code for code, name in enumerate(dict.fromkeys(names))}
         if len(codes_of) == 1 and keep is None:
             return Grouping(None, [(names[0], slice(0, len(names)))])
-        codes = np.fromiter(map(codes_of.__getitem__, names), np.int64, len(names))
+        # Short codes are sorted by their digits, which takes a fraction of the time.
+        kind = np.int16 if len(codes_of) < 2**15 else np.int64
+        codes = np.fromiter(map(codes_of.__getitem__, names), kind, len(names))
         order = np.argsort(codes, kind="stable")
         if keep is not None:
             order = order[keep[order]]

@@ -8,6 +8,7 @@ import os
 import struct
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -70,19 +71,21 @@ class Intake:
         self.taken_count = 0
         self.spilled_count = 0
 
-    def offer(self, frame: Frame) -> None:
-        """Hand a frame on; raise FeedLost where neither memory nor journal has room."""
-        size = len(frame.payload)
+    def offer(self, frames: Sequence[Frame]) -> None:
+        """Hand frames on; raise FeedLost where neither memory nor journal has room for all."""
+        size = sum([len(frame.payload) for frame in frames])
         has_room = (
-            len(self._memory) < self._frames_max
+            len(self._memory) + len(frames) <= self._frames_max
             and self._offered_bytes - self._taken_bytes + size <= MEMORY_BYTES_MAX
         )
         if has_room and not self._is_spilling:
-            self._memory.append(frame)
+            self._memory.extend(frames)
             self._offered_bytes += size
+            self.offered_count += len(frames)
         else:
-            self._spill(frame)
-        self.offered_count += 1
+            for frame in frames:
+                self._spill(frame)
+                self.offered_count += 1
         if self._is_awaited:
             self._arrived.set()
 

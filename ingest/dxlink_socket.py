@@ -106,11 +106,11 @@ class Socket(asyncio.Protocol):
             # Byte by byte, for the first frame may come with the last of the handshake.
             self._read(data[at : at + 1])
             at += 1
-        for is_message, payload in self._cutter.cut(data[at:] if at else data):
-            if not is_message:
-                self._read(payload)
+        for messages, other in self._cutter.cut(data[at:] if at else data):
+            if other:
+                self._read(other)
             elif self._is_listening():
-                self._heard.append(payload)
+                self._heard += messages
         self._hand_on()
         self._flush()
 

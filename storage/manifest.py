@@ -82,6 +82,12 @@ class Snapshot:
         news = np.flatnonzero(self._numbers("last_seq")[low:high] > seq)
         return [self._at(low + int(i)) for i in news]
 
+    def revised(self, symbol: str) -> list[Partition]:
+        """Partitions of a symbol that hold corrections or cancels: few of a year's."""
+        low, high = self._runs.get(symbol, (0, 0))
+        places = np.flatnonzero(self._numbers("has_revisions")[low:high])
+        return [self._at(low + int(i)) for i in places]
+
     @cached_property
     def symbols(self) -> list[str]:
         """Symbols with at least one partition, sorted."""

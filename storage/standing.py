@@ -90,8 +90,11 @@ class RevisionBook:
         hot: Iterable[pa.RecordBatch],
         known_at_us: int | None,
     ) -> Revisions | None:
-        """What revises trades of one symbol, as far as known at a time; None where nothing does."""
-        found = [self._of_file(file) for file in files if file.has_revisions]
+        """What revises trades of one symbol, as far as known at a time; None where nothing does.
+
+        `files` are those of the symbol that hold revisions.
+        """
+        found = [self._of_file(file) for file in files]
         found += [_revising(pa.Table.from_batches([batch])) for batch in hot]
         if not found:
             return None

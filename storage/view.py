@@ -145,7 +145,7 @@ class View:
 
     def _standing(self, symbol: str, wanted: Range, visible_seq: int) -> Range:
         """The range with what revises its trades: a revision may have any time."""
-        files = self.snapshot("trades").pruned(symbols=[symbol])
+        files = self.snapshot("trades").revised(symbol)
         hot = self.hot.revising(symbol, visible_seq)
         revisions = self._revisions.revisions(files, hot, wanted.known_at_us)
         return replace(wanted, standing_only=True, revisions=revisions)

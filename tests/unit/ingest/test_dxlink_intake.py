@@ -18,7 +18,7 @@ def intake(tmp_path):
 
 def offer(intake, *numbers):
     for number in numbers:
-        intake.offer(Frame(number, b"%d" % number, 1))
+        intake.offer([Frame(number, b"%d" % number, 1)])
 
 
 def stamps(entries):
@@ -59,7 +59,7 @@ def test_an_empty_intake_gives_nothing_after_its_time(intake):
 def test_what_is_taken_together_is_bounded_in_bytes(tmp_path):
     intake = Intake(tmp_path / "journal", frames_max=3)
     for number in range(6):
-        intake.offer(Frame(number, bytes(3 << 20), 1))
+        intake.offer([Frame(number, bytes(3 << 20), 1)])
     taken = []
     while entries := intake.take(100, 0):
         assert len(entries) <= 2

@@ -50,6 +50,7 @@ def test_another_process_reads_back_what_was_committed(tmp_path):
     found = Manifest(str(tmp_path), "trades").snapshot()
     assert sorted(found.pruned(), key=lambda p: p.first_seq) == news
     assert dict(found.sealed_seq) == {"MNQ": 20, odd: 33}
+    assert [found.revised(name) for name in ("MNQ", odd, "NQ")] == [[], [news[1]], []]
 
 
 def test_rows_without_a_symbol_have_a_partition(tmp_path):
