@@ -43,21 +43,20 @@ class Drill:
     def data(self, request: Request) -> Response:
         """Coverage, partitions, gaps, spot checks, lags."""
         now = self.now
-        sheet = status_sheet(now).merge(coverage_sheet(now))
+        sheet = status_sheet(now).merge(coverage_sheet(now)).merge(now.lags.sheet())
         account = now.ledger.account
         sheet.r["checks"] = [check_row(check) for check in account.checks[:ROWS_SHOWN]]
         sheet.r["rejects"] = [
             Row(key=why, state="late", cells=[why, format_count(n)]) for why, n in account.rejects
         ]
         partitions, total = self._partitions(request)
-        sheet.r["marks"] = mark_rows(now)
         day = parse_day(request.query_params.get("day", ""))
         visitor: Visitor = request.state.visitor
         return self.pages.render(
             "data.html",
             request,
             sheet,
-            self.pages.boot("data", ["status", "coverage"]),
+            self.pages.boot("data", ["status", "coverage", "lags"]),
             day=day,
             hours=self._day(day) if day else [],
             partitions=self.partitions.rows(partitions),
@@ -67,6 +66,7 @@ class Drill:
                 account.gaps[:ROWS_SHOWN], now.now_us, request.query_params.get("span", "")
             ),
             gap_count=len(account.gaps),
+            lag_names=list(now.lags.now),
             may_act="admin" in visitor.scopes,
             tables=list(TABLES),
             chosen_table=request.query_params.get("table", "trades"),
@@ -218,34 +218,6 @@ def check_row(check: CheckRow) -> Row:
             check.detail,
         ],
     )
-
-
-def mark_rows(now: Gatherer) -> list[Row]:
-    """Watermarks of every table: visible, durable, sealed, and rows a second."""
-    rows = []
-    for table in TABLES:
-        try:
-            marks = now.tape.watermarks(table)
-            sealed = max(now.tape.sealed(table).sealed_seq.values(), default=0)
-        except PipelineError:
-            continue
-        behind = marks.visible_seq - marks.durable_seq
-        rate = now.rates.get(table)
-        rows.append(
-            Row(
-                key=table,
-                state="ok",
-                cells=[
-                    table,
-                    f"{marks.visible_seq:,}",
-                    f"{behind:,}",
-                    f"{marks.visible_seq - sealed:,}",
-                    DASH if not rate else format_ms(behind / rate * 1_000),
-                    DASH if rate is None else f"{rate:,.1f}/s",
-                ],
-            )
-        )
-    return rows
 
 
 def key_facts(record: KeyRecord, used: KeyCalls | None, now_ns: int) -> dict[str, object]:

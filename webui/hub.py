@@ -32,7 +32,9 @@ TEXT_TICKS = (0, 3, 5, 8)  # symbols: four times a second
 TOPICS_MAX = 16
 WATCHERS_MAX = 100
 UNACKED_MAX = 3
-TOPIC = re.compile(r"status|symbols|queries|events|coverage|(bar|ladder|gex):[A-Z0-9._/$-]{1,32}")
+TOPIC = re.compile(
+    r"status|symbols|queries|events|coverage|lags|(bar|ladder|gex):[A-Z0-9._/$-]{1,32}"
+)
 log = Log("web")
 
 
@@ -89,6 +91,7 @@ class Hub:
             "queries": lambda: queries_sheet(gatherer).as_dict(),
             "events": lambda: events_sheet(gatherer).as_dict(),
             "coverage": lambda: coverage_sheet(gatherer).as_dict(),
+            "lags": lambda: gatherer.lags.sheet().as_dict(),
         }
         self._made_of: Mapping[str, Callable[[], object]] = {
             "events": lambda: gatherer.journal.version,

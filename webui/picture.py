@@ -24,6 +24,7 @@ from storage.paths import Paths
 from webui.calls import Calls
 from webui.coverage import Coverage
 from webui.journal import Journal
+from webui.lags import Lags
 from webui.ledger import Ledger
 from webui.market import MarketBook
 from webui.services import GRAVITY, Service, headline, services_of
@@ -74,6 +75,7 @@ class Gatherer:
         self.ledger = Ledger(tape)
         self.calls = Calls(tape)
         self.coverage = Coverage()
+        self.lags = Lags()
         self.boards: Sequence[BoardStatus] = ()
         self.services: Sequence[Service] = ()
         self.running: Sequence[RunningCall] = ()
@@ -113,6 +115,7 @@ class Gatherer:
             for name, symbol in self.market.symbols.items()
         }
         self._measure_rates()
+        self.lags.look(self.tape, self.rates, self.boards)
         self.calls.look()
         self.running = read_running(self.paths.calls)
         if self.ledger.look(self.now_ns):

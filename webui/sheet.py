@@ -71,14 +71,16 @@ def beat_paths(beats: str, states: str) -> dict[str, str]:
     return paths
 
 
-def spark_path(values: Sequence[float]) -> str:
+def spark_path(values: Sequence[float], top_min: float = 1e-9) -> str:
     """A line over the values, a pixel each, the greatest at the top, zero at the bottom.
+
+    The top is `top_min` where all are below it.
 
     Steps are relative, since they are sent again and again.
     """
     if not values:
         return ""
-    top = max(*values, 1e-9)
+    top = max(*values, top_min)
     heights = [SPARK_HEIGHT - 1 - round(v / top * (SPARK_HEIGHT - 3)) for v in values]
     steps = "".join(f" 1 {after - before}" for before, after in pairwise(heights))
     return f"M0 {heights[0]}l{steps[1:]}" if steps else ""
