@@ -120,7 +120,7 @@ class GexTape:
                 ends = np.cumsum([len(some.keys) for some in every])[:-1]
                 first_seq = self._store.reserve("gex", count)
                 rows = _numbered(parts, np.split(np.array(news), ends), first_seq)
-                self._keeper.seal_apart("gex", symbol, rows)
+                self._keeper.seal_apart("gex", symbol, rows, parts_max=1)  # ladders are large
                 _remember(looked, news, known, first_seq)
         return count
 

@@ -20,7 +20,7 @@ from storage.head import Head, Word
 from storage.hot import HotReader
 from storage.letting_go import let_go
 from storage.reader import HotSlice
-from storage.seal import Sealer, SealJob
+from storage.seal import APART_MAX, Sealer, SealJob
 from storage.store import Store
 from storage.view import Manifests, View
 
@@ -86,9 +86,16 @@ class Keeper:
         """What may be seen now, through the keeper's own mappings."""
         return View(self._hot, self._manifests)
 
-    def seal_apart(self, table: str, symbol: str, parts: Iterable[pa.RecordBatch]) -> int:
+    def seal_apart(
+        self,
+        table: str,
+        symbol: str,
+        parts: Iterable[pa.RecordBatch],
+        *,
+        parts_max: int = APART_MAX,
+    ) -> int:
         """Seal rows that were never hot; give the number of files. See `Sealer.seal_apart`."""
-        files = self._sealer.seal_apart(table, symbol, parts)
+        files = self._sealer.seal_apart(table, symbol, parts, parts_max=parts_max)
         self._tell(table)
         return len(files)
 

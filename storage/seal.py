@@ -90,12 +90,17 @@ class Sealer:
         return added
 
     def seal_apart(
-        self, table: str, symbol: str, parts: Iterable[pa.RecordBatch]
+        self,
+        table: str,
+        symbol: str,
+        parts: Iterable[pa.RecordBatch],
+        *,
+        parts_max: int = APART_MAX,
     ) -> list[Partition]:
         """Seal rows that were never hot, in one version; raise SealFailed, then none is listed.
 
         Their seqs were set aside for them, so the symbol's sealed seq does not move. Parts are
-        written while the next ones are made; at most APART_MAX of them are in memory.
+        written while the next ones are made; at most `parts_max` of them are in memory.
         """
         manifest = self._manifests[table]
 
@@ -103,13 +108,13 @@ class Sealer:
             job = SealJob(symbol, (rows,), int(whole(rows, "seq").max()))
             return list(self._write(manifest, job, 0))
 
-        with writer_lock(self._lake_url), ThreadPoolExecutor(APART_MAX - 1) as pool:
+        with writer_lock(self._lake_url), ThreadPoolExecutor(max(parts_max - 1, 1)) as pool:
             manifest.refresh()
             added: list[Partition] = []
             written: deque[Future[list[Partition]]] = deque()
             for rows in parts:
                 written.append(pool.submit(write, rows))
-                if len(written) == APART_MAX - 1:
+                if len(written) >= parts_max - 1:
                     added += written.popleft().result()
             for last in written:
                 added += last.result()
