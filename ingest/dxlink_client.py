@@ -275,10 +275,16 @@ class Client:
     def _hear(self, link: Link, payloads: Sequence[bytes]) -> None:
         link.heard_ns = self._clock.monotonic_ns()
         now_ns, number = self._clock.now_ns(), link.number
-        self._intake.offer([Frame(now_ns, payload, number) for payload in payloads])
+        run: list[Frame] = []
         for payload in payloads:
+            run.append(Frame(now_ns, payload, number))
             if payload.find(b'"FEED_DATA"', 0, KIND_BYTES) < 0:
+                # What it changes, as that a connection is live, comes before the data behind it.
+                self._intake.offer(run)
+                run = []
                 self._control(link, payload)
+        if run:
+            self._intake.offer(run)
 
     def _control(self, link: Link, payload: bytes) -> None:
         try:

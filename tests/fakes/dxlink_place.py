@@ -187,6 +187,11 @@ class Feed:
         until(lambda: len(self.server.live) >= count)
         until(lambda: self.board.snapshot()["parts"].get("tastytrade", {}).get("state") == "ok")
 
+    def wait_back(self):
+        """Wait until a connection was lost and there is one again."""
+        until(lambda: self.count("dxlink.disconnects"))
+        self.wait_live()
+
     def wait_whole(self):
         """Wait until every print is stored and every gap backfilled."""
         until(lambda: set(self.place.states()) <= {"backfilled"} and self.is_true)

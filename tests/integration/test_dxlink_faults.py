@@ -13,6 +13,11 @@ def miss(server, count=200):
     server.tape.trade(count)
 
 
+def lose_connection(feed, server):
+    server.close()
+    feed.wait_back()
+
+
 def test_live_prints_are_stored_once_each(feed):
     assert feed.place.gaps() == []
 
@@ -22,8 +27,7 @@ def test_a_closed_connection_is_made_again_and_the_hole_filled(feed, server, cod
     server.faults.refused_upgrades = 3
     miss(server)
     server.close(code)
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    feed.wait_back()
     server.trade(100)
     feed.wait_whole()
     assert feed.place.gaps()
@@ -34,8 +38,7 @@ def test_a_reset_connection_loses_nothing(feed, server):
     server.faults.refused_upgrades = 2
     miss(server)
     server.reset()
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    feed.wait_back()
     feed.wait_whole()
 
 
@@ -70,8 +73,7 @@ def test_a_token_that_expires_costs_one_new_one_and_no_print(feed, server):
     server.revoked.add(f"QT-{tokens}")
     miss(server)
     server.send("AUTH_STATE", state="UNAUTHORIZED")
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    feed.wait_back()
     feed.wait_whole()
     assert feed.gate.tokens == tokens + 1
     assert server.auth_count == 2
@@ -80,9 +82,7 @@ def test_a_token_that_expires_costs_one_new_one_and_no_print(feed, server):
 def test_a_refused_token_is_never_sent_twice(feed, server):
     server.faults.refused_auths = 3
     miss(server)
-    server.close()
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    lose_connection(feed, server)
     feed.wait_whole()
     sent = [m["token"] for m in server.received if m["type"] == "AUTH"]
     assert len(sent) == len(set(sent)) == 5
@@ -100,9 +100,7 @@ def test_a_lost_connection_shows_on_the_board(feed, server):
 def test_an_outage_of_the_login_is_waited_out(feed, server):
     feed.gate.failures = 5
     miss(server)
-    server.close()
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    lose_connection(feed, server)
     feed.wait_whole()
 
 
@@ -117,9 +115,7 @@ def test_rows_out_of_order_are_all_stored(feed, server):
     server.faults.shuffles = True
     server.trade(200)
     miss(server)
-    server.close()
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    lose_connection(feed, server)
     server.trade(100)
     feed.wait_whole()
 
@@ -128,9 +124,7 @@ def test_rows_out_of_order_are_all_stored(feed, server):
 def test_history_that_proves_nothing_leaves_the_hole_in_the_ledger(feed, server, history):
     server.faults.history = history
     miss(server, 400)
-    server.close()
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    lose_connection(feed, server)
     server.trade(50)
     feed.wait_told()
     assert "unrepairable" in feed.place.states()
@@ -140,9 +134,7 @@ def test_a_snipped_history_narrows_the_hole_to_what_it_did_not_bring(feed, serve
     before = feed.place.last_us("SPY", "SPY")
     server.faults.history = "snip"
     miss(server, 400)
-    server.close()
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    lose_connection(feed, server)
     feed.wait_told()
     (gap,) = feed.place.gaps("SPY")
     assert before < gap["to_ts"] < feed.place.last_us("SPY", "SPY")
@@ -153,9 +145,7 @@ def test_a_snipped_history_narrows_the_hole_to_what_it_did_not_bring(feed, serve
 def test_history_that_never_ends_is_not_waited_for_forever(feed, server, clock, history):
     server.faults.history = history
     miss(server)
-    server.close()
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    lose_connection(feed, server)
     server.trade(50)
     for attempt in range(3):
         until(lambda attempt=attempt: len(server.snapshots) >= 2 * (attempt + 1))
@@ -200,14 +190,12 @@ def test_a_channel_the_server_closes_is_opened_again(feed, server):
 def test_a_channel_refused_at_first_is_asked_for_again(feed, server):
     server.faults.refuses_channels = 2
     miss(server)
-    server.close()
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    lose_connection(feed, server)
     feed.wait_whole()
     assert server.auth_count == 2
 
 
-@pytest.mark.parametrize("rows_per_frame", [1, 400, 5_000])
+@pytest.mark.parametrize("rows_per_frame", [1, 400, 5_000, 12_000])  # the last over 1 MiB
 def test_bursts_in_frames_of_any_size_are_stored_whole(feed, server, rows_per_frame):
     server.faults.rows_per_frame = rows_per_frame
     server.trade(12_000)
@@ -227,9 +215,7 @@ def test_revisions_are_kept_beside_what_they_revise(feed, server, kind):
 def test_a_revision_made_while_away_comes_with_history(feed, server):
     old = [e for e in server.tape.events if e.symbol == "SPY" and e.is_valid][-1]
     server.tape.revise(old, kind="NEW", price=77.25)
-    server.close()
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    lose_connection(feed, server)
     feed.wait_whole()
     assert feed.place.kinds("SPY").count("correction") == 1
 
@@ -269,8 +255,7 @@ def test_a_session_that_still_blocks_the_login_is_waited_out(feed, server):
     server.faults.blocked_auths = 3
     miss(server)
     server.reset()
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    feed.wait_back()
     feed.wait_whole()
     sent = [m["token"] for m in server.received if m["type"] == "AUTH"]
     assert len(sent) == len(set(sent)) == 5
@@ -279,8 +264,7 @@ def test_a_session_that_still_blocks_the_login_is_waited_out(feed, server):
 def test_prints_that_go_on_after_the_token_expired_are_kept(feed, server):
     server.send("AUTH_STATE", state="UNAUTHORIZED")
     server.trade(100)
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    feed.wait_back()
     server.trade(100)
     feed.wait_whole()
     assert server.auth_count == 2
@@ -299,9 +283,7 @@ def test_prints_seconds_late_are_stored_and_are_no_revisions(feed, server):
 def test_history_between_which_prints_go_on_is_merged_without_a_double(feed, server):
     server.faults.interleaves = True
     miss(server)
-    server.close()
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    lose_connection(feed, server)
     until(lambda: server.snapshots)
     server.trade(50)
     feed.wait_whole()
@@ -326,9 +308,7 @@ def test_a_wall_clock_that_jumps_costs_no_print(feed, server, clock, step_s):
     clock.set_wall_ns(clock.now_ns() + step_s * 1_000_000_000)
     server.trade(100)
     miss(server)
-    server.close()
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    lose_connection(feed, server)
     server.trade(100)
     feed.wait_whole()
 
@@ -344,8 +324,7 @@ def test_faults_together_still_leave_the_truth(feed, server):
     miss(server)
     server.send_text("[]")
     server.reset()
-    until(lambda: feed.count("dxlink.disconnects"))
-    feed.wait_live()
+    feed.wait_back()
     old = next(e for e in server.tape.events if e.symbol == "SPY" and e.is_valid)
     server.revise(old, kind="CANCEL")
     server.trade(100)
