@@ -47,9 +47,12 @@ OPEN_SOCKETS = """(count) => Promise.all(window.tabs = [...Array(count)].map(() 
   const socket = new WebSocket(location.origin.replace('http', 'ws') + '/ui/stream');
   const topics = ['status', 'symbols', 'queries', 'events', 'coverage',
     'bar:MNQ', 'ladder:MNQ', 'gex:MNQ'];
+  let acked = 0;
   socket.onmessage = (event) => {
-    const number = /"n":(\\d+)/.exec(event.data.slice(0, 40));
-    if (number) socket.send(`{"ack":${number[1]}}`);
+    const number = /"n":(\\d+)/.exec(event.data.slice(0, 40))?.[1];
+    if (!number || number - acked < 2) return;
+    acked = number;
+    socket.send(`{"ack":${number}}`);
   };
   return new Promise((done) => {
     socket.onopen = () => { socket.send(JSON.stringify({ sub: topics })); done(socket); };

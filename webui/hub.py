@@ -31,7 +31,7 @@ SLOW_TICKS = 10  # status, queries, events, gamma: once a second
 TEXT_TICKS = (0, 3, 5, 8)  # symbols: four times a second
 TOPICS_MAX = 16
 WATCHERS_MAX = 100
-UNACKED_MAX = 3
+UNACKED_MAX = 4  # of which a page that keeps up leaves one unacknowledged
 TOPIC = re.compile(
     r"status|symbols|queries|events|coverage|lags|(bar|ladder|gex):[A-Z0-9._/$-]{1,32}"
 )

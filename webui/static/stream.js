@@ -1,7 +1,8 @@
 /**
- * The socket of this tab. Frames are painted in one animation frame and then acknowledged; the
- * server sends the newest and skips what we were too slow for. Whether the stream lives is one
- * truth, how old the data are another: this module tells only the first.
+ * The socket of this tab. Frames are painted in one animation frame and then acknowledged, every
+ * second one with all before it; the server sends the newest and skips what we were too slow for.
+ * Whether the stream lives is one truth, how old the data are another: this module tells only the
+ * first.
  */
 
 import { paintSoon } from "./paint.js";
@@ -11,6 +12,7 @@ const SILENT_MS = 2_500;
 const WATCH_MS = 250; // with SILENT_MS: silence is told within three seconds
 const HIDDEN_CLOSE_MS = 60_000;
 const POLL_MS = 2_000;
+const ACK_EVERY = 2; // rounds of the server; what is acknowledged is all up to a frame
 
 export class Stream {
   constructor(topics, build, on) {
@@ -18,6 +20,7 @@ export class Stream {
     this.build = build;
     this.on = on; // { frame(message), state(name, words) }
     this.tries = 0;
+    this.acked = 0;
     this.wasOpen = false;
     this.isFrozen = false;
     this.pending = null;
@@ -38,6 +41,7 @@ export class Stream {
     socket.onopen = () => {
       this.wasOpen = true;
       this.tries = 0;
+      this.acked = 0; // a server that was started anew counts anew
       this.heardAt = performance.now();
       this.say({ sub: this.topics });
       if (this.isFrozen) this.say({ pause: true });
@@ -72,6 +76,8 @@ export class Stream {
     const message = this.pending;
     this.pending = null;
     if (!this.isFrozen) this.on.frame(message);
+    if (message.n - this.acked < ACK_EVERY) return;
+    this.acked = message.n;
     this.say({ ack: message.n });
   }
 

@@ -175,3 +175,14 @@ def test_overrides_close_a_day_or_end_it_early():
     assert sessions.session_at(ny("2026-11-24 11:00"), "cme") == "eth"
     assert sessions.session_at(ny("2026-11-24 12:00"), "cme") == "closed"
     assert session_at(ny("2026-11-24 12:00"), "nyse") == "rth"
+
+
+@pytest.mark.parametrize("market", ["nyse", "cme"])
+def test_what_is_kept_for_a_minute_is_what_the_rules_say_at_every_moment_of_it(market):
+    opens = ny("2026-11-25T09:30:00")
+    for edge in (opens, ny("2026-11-25T16:00:00"), ny("2026-11-25T17:00:00")):
+        for off_ns in (-MINUTE_NS, -1, 0, 1, MINUTE_NS - 1):
+            assert session_at(edge + off_ns, market) == SESSIONS.session_at(edge + off_ns, market)
+            assert next_change_ns(edge + off_ns, market) == SESSIONS.next_change_ns(
+                edge + off_ns, market
+            )

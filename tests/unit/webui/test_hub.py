@@ -1,6 +1,6 @@
 import pytest
 
-from webui.hub import TOPICS_MAX, UNACKED_MAX, Watcher
+from webui.hub import SLOW_TICKS, TOPICS_MAX, UNACKED_MAX, Watcher
 
 
 @pytest.fixture
@@ -32,6 +32,19 @@ def test_the_first_frame_is_whole_and_a_still_picture_sends_nothing_more(hub):
 def test_a_frame_is_written_once_for_all_who_want_the_same(hub):
     one, other = tick(hub, "status"), tick(hub, "status")
     assert hub.frame(one)[1] is hub.frame(other)[1]
+
+
+def test_a_topic_is_made_again_only_where_what_it_is_made_of_moved(hub, site):
+    watcher = tick(hub, "events")
+    assert hub.frame(watcher) is not None
+    made = []
+    hub._makers = {"events": lambda: made.append(1)}
+    hub._tick = SLOW_TICKS
+    hub._gather(frozenset({"events"}))
+    assert made == []
+    site.house.journal.note("sealer", "ok", "something happened")
+    hub._gather(frozenset({"events"}))
+    assert made == [1]
 
 
 def test_who_is_slow_gets_the_newest_and_no_queue(hub, site):
