@@ -1,3 +1,4 @@
+import json
 import signal
 import socket
 import ssl
@@ -71,6 +72,13 @@ def trades(symbol, price):
         "size": np.array([1], np.int64),
     }
     return TickBatch("trades", symbol, f"{symbol}Z26", "demo", columns)
+
+
+def test_a_process_is_on_its_board_before_it_says_that_it_is_ready(tmp_path):
+    with web(tmp_path) as (_, port):
+        # At once: `tickflight ui` and `tickflight status` may be the next thing somebody types.
+        board = json.loads((tmp_path / "data" / "run" / "web.status.json").read_text())
+        assert board["gauges"]["port"] == port
 
 
 def test_a_process_serves_pages_from_the_moment_it_says_so(tmp_path):
