@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from core.board import BoardStatus
-from core.errors import BadTicket
+from core.errors import BadTicket, StoreError
 from storage.intake import IntakeClient
 from storage.paths import Paths
 from webui.access import Visitor, parse_body
@@ -48,6 +48,8 @@ class BackfillApi:
         try:
             asked = {"op": "backfill", "table": gap.table, "symbol": gap.symbol}
             told = str(client.ask({**asked, "gap_id": gap.gap_id})["told"])
+        except StoreError as error:
+            raise BadTicket(error.message, hint=error.hint) from error  # the feed says why not
         finally:
             client.close()
         text = f"{visitor.name} asked to fill a gap in {gap.table} of {gap.symbol}: {told}"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from core.errors import BadTicket
 from storage.intake import IntakeServer
 from tests.unit.webui.site import FROM_US
 from webui.backfill import hindrance_of
@@ -129,6 +130,25 @@ def test_the_writer_is_asked_once_and_what_it_does_is_told(site):
     assert answered.json() == {"told": "history of MNQZ26 is asked once more"}
     assert heard == [{"op": "backfill", "table": "trades", "symbol": "MNQ", "gap_id": 42}]
     assert "asked to fill a gap in trades of MNQ" in site.ask("/events").text
+
+
+def test_a_feed_that_cannot_says_why(site):
+    name = put_gap(site)
+    site.boards["ingest"].state("tastytrade", "ok")
+    site.publish()
+    site.look()
+
+    def answer(header, body):
+        raise BadTicket("MNQZ26 is not listened to", hint="import files")
+
+    writer = IntakeServer(site.paths, answer)
+    writer.start()
+    try:
+        refused = ask(site, name)
+    finally:
+        writer.stop()
+    assert refused.status_code == 400
+    assert "MNQZ26 is not listened to; import files" in refused.json()["message"]
 
 
 def test_only_an_administrators_own_page_asks_for_rows(site):
