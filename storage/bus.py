@@ -66,8 +66,8 @@ class Bus:
     def calls(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands together and give their answers; the first error answer is raised."""
         with self._translated():
-            packed = [part for each in commands for part in self._connection.pack_command(*each)]
-            self._connection.send_packed_command(packed, check_health=False)
+            packed = b"".join(_packed(command) for command in commands)
+            self._connection.send_packed_command([packed], check_health=False)
             answers = [self._answer() for _ in commands]
         return self._checked(answers)
 
@@ -139,3 +139,11 @@ def shown(url: str) -> str:
     """An address without its secrets."""
     parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port or 6379}" if parts.hostname else parts.path
+
+
+def _packed(command: Command) -> bytes:
+    """As it goes over the wire; for many and large parts faster than hiredis does it."""
+    parts = [b"*%d\r\n" % len(command)]
+    for part in command:
+        parts += (b"$%d\r\n" % len(part), part, b"\r\n")
+    return b"".join(parts)

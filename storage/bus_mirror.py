@@ -26,8 +26,7 @@ from storage.head import Word
 from storage.view import Views
 
 log = Log("mirror")
-LOOK_S: Final = 0.002  # at one word
-PAUSE_S_MAX: Final = 0.015  # after a commit, as none can be due yet
+LOOK_S: Final = 0.008  # at one word; about as long as a commit takes to go through all tables
 LOOK_AT_ALL_S: Final = 0.1  # at every table: seals, and rows durable in another way
 STAMP_S: Final = 1.0
 TRIM_S: Final = 5.0
@@ -64,9 +63,8 @@ class Mirror:
         self._behind_since_ns: int | None = None
         self._lags_ms: deque[tuple[int, float]] = deque([(0, 0.0)], maxlen=LAGS_KEPT_MAX)
         self._looked_ns = 0
+        self._news = 0
         self._passes = 0
-        self._passed_ns = 0
-        self._period_ns = 0  # between the last two passes, where no other was between them
         self._stamped_ns = 0
         self._trimmed_ns = 0
         self._is_linked = False
@@ -187,22 +185,20 @@ class Mirror:
     def _durable_since_ns(self, now_ns: int) -> int:
         """The earliest moment at which what is news now can have become durable."""
         words = self._views.hot.table("trades").head.words
+        self._news = words[Word.NEWS]
         passes, passed_ns = words[Word.PASSES], words[Word.PASSED_NS]
         # Of several passes since the last look only the last one's time is known.
-        is_one = passes == self._passes + 1
+        is_one = passes - self._passes <= 1
         since_ns = max(passed_ns, self._looked_ns) if is_one else self._looked_ns
-        self._period_ns = passed_ns - self._passed_ns if is_one else 0
-        self._looked_ns, self._passes, self._passed_ns = now_ns, passes, passed_ns
+        self._looked_ns, self._passes = now_ns, passes
         return since_ns
 
     def _wait(self) -> None:
-        """Sleep until the writer tells of a commit, at most for a while."""
+        """Sleep until the writer has made rows durable, at most for a while."""
         words = self._views.hot.table("trades").head.words
-        now_ns, end_ns = self._clock.monotonic_ns(), self._looked_ns + int(LOOK_AT_ALL_S * NS_PER_S)
-        pause_s = (self._passed_ns + self._period_ns * 2 // 3 - now_ns) / NS_PER_S
-        if pause_s > 0:
-            self._clock.sleep_s(min(pause_s, PAUSE_S_MAX))
-        while words[Word.PASSES] == self._passes and self._clock.monotonic_ns() < end_ns:
+        end_ns = self._looked_ns + int(LOOK_AT_ALL_S * NS_PER_S)
+        self._clock.sleep_s(LOOK_S)
+        while words[Word.NEWS] == self._news and self._clock.monotonic_ns() < end_ns:
             self._clock.sleep_s(LOOK_S)
 
     def _send(self, news: Round) -> None:

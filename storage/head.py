@@ -29,8 +29,10 @@ class Word(IntEnum):
     VISIBLE_SEQ = 5
     DURABLE_SEQ = 6
     LAKE_VERSION = 7  # version of the manifest after the last seal, plus one
-    PASSES = 8  # of table trades alone: how often its writer made news of its tables durable,
-    PASSED_NS = 9  # and when the first table was, the last time; monotonic, of this machine
+    # Of table trades alone, for all tables of its writer:
+    NEWS = 8  # changes whenever rows of a table became durable
+    PASSES = 9  # of the committer, those that made rows durable
+    PASSED_NS = 10  # when the last of them had made its first table's so; this machine's monotonic
 
 
 @dataclass(frozen=True, slots=True)

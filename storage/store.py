@@ -60,7 +60,7 @@ class Store:
         self.words = Words(paths, disk)
         self._tables: dict[str, FastTable | SlowTable] = {}
         self._stopping = threading.Event()
-        self._passing = threading.Lock()
+        self._telling = threading.Lock()
         self.commit_failure: Exception | None = None
         for table in LOGGED_TABLES:
             if table.name in options.tables:
@@ -209,23 +209,29 @@ class Store:
             self.commit_failure = next(iter(self._pass()), None)
 
     def _pass(self) -> list[OSError]:
-        """Commit every table, then tell who waits for durable rows; give what went wrong."""
+        """Commit every table and tell who waits for durable rows; give what went wrong."""
         errors: list[OSError] = []
-        durable_ns = 0
+        has_told = False
         for name, table in self._tables.items():
             was = table.head.words[Word.DURABLE_SEQ]
             try:
-                if table.commit() != was and not durable_ns:
-                    durable_ns = self._clock.monotonic_ns()
+                if table.commit() != was:
+                    self._tell(is_first=not has_told)
+                    has_told = True
             except OSError as error:
                 log.error("commit.failed", table=name, error=error)
                 errors.append(error)
-        if durable_ns and "trades" in self._tables:
-            words = self._tables["trades"].head.words
-            with self._passing:
-                words[Word.PASSED_NS] = durable_ns
-                words[Word.PASSES] += 1
         return errors
+
+    def _tell(self, *, is_first: bool) -> None:
+        if "trades" not in self._tables:
+            return
+        words = self._tables["trades"].head.words
+        with self._telling:
+            if is_first:
+                words[Word.PASSED_NS] = self._clock.monotonic_ns()
+                words[Word.PASSES] += 1
+            words[Word.NEWS] += 1
 
     def _fast(self, name: str) -> FastTable:
         table = self._tables[name]

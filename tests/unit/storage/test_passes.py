@@ -28,4 +28,10 @@ def test_a_pass_that_made_rows_durable_is_counted_with_its_time_and_no_other(tmp
         store.append_rows("gaps", [{"symbol": "MNQ", "ts_event": 1, "ts_recv": 1, "reason": "x"}])
         store.commit()
         assert words[Word.PASSES] == before + 2
+        seen = words[Word.NEWS]
+        store.append(trades("MNQ", 3))
+        store.append_rows("gaps", [{"symbol": "MNQ", "ts_event": 1, "ts_recv": 1, "reason": "x"}])
+        store.commit()
+        assert words[Word.PASSES] == before + 3
+        assert words[Word.NEWS] == seen + 2
         assert words[Word.PASSED_NS] == clock.monotonic_ns()
