@@ -57,7 +57,7 @@ OPEN_SOCKETS = """(count) => Promise.all(window.tabs = [...Array(count)].map(() 
   return new Promise((done) => {
     socket.onopen = () => { socket.send(JSON.stringify({ sub: topics })); done(socket); };
   });
-}))"""
+})).then(() => null)"""
 CLOSE_SOCKETS = """() => Promise.all(window.tabs.map(async (opening) => {
   const socket = await opening;
   return new Promise((done) => { socket.onclose = done; socket.close(); });
