@@ -4,6 +4,7 @@ It answers no client. Other processes hand it rows through the intake socket, an
 by themselves.
 """
 
+import gc
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -223,6 +224,8 @@ def run(
     ingest = Ingest(settings, clock, demo)
     try:
         ingest.start()
+        gc.collect()
+        gc.freeze()  # what lives as long as the process is not looked through again and again
         ready({"visible_seq": ingest.store.watermarks("trades").visible_seq})
         stopping.wait()
     finally:
