@@ -9,7 +9,6 @@ import gc
 import gzip
 import http.client
 import math
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from pyarrow import flight
 
 from bench.figure import Figure
 from bench.house import House, running_house
+from bench.peak import run_to_peak
 from core.clock import DAY_US, NS_PER_MS, NS_PER_S, US_PER_S, SystemClock
 from storage.paths import Paths
 from storage.view import Views
@@ -206,12 +206,7 @@ def _bench_import(*, quick: bool) -> list[Figure]:
 def _import(path: Path, data_dir: Path) -> tuple[float, float]:
     """Seconds and peak megabytes of `tickflight import`."""
     command = [sys.executable, "-m", "tickflight", "import", str(path), "--data-dir", str(data_dir)]
-    began_ns = CLOCK.monotonic_ns()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, "the import failed"
-    return (CLOCK.monotonic_ns() - began_ns) / NS_PER_S, usage.ru_maxrss / 1024
+    return run_to_peak(command)
 
 
 def _stored(data_dir: Path) -> int:

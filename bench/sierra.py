@@ -20,6 +20,7 @@ import numpy as np
 
 from bench.depth_days import BUSY_DAY_ROWS, NAME, START_US, day, header, write_day
 from bench.figure import Figure
+from bench.peak import run_to_peak
 from core.batch import TickBatch
 from core.clock import NS_PER_MS, NS_PER_S, US_PER_S, SystemClock
 from ingest import depth
@@ -108,12 +109,7 @@ def _import(rows: int) -> list[Figure]:
         written = write_day(path, rows)
         data = Path(folder) / "data"
         command = [sys.executable, "-m", "tickflight", "import", str(path), "--data-dir", str(data)]
-        started_ns = _CLOCK.monotonic_ns()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        seconds = (_CLOCK.monotonic_ns() - started_ns) / NS_PER_S
-        assert status == 0, f"the import ended with {status}"
-        memory = used.ru_maxrss / 1024
+        seconds, memory = run_to_peak(command)
         sealed = Manifest(str(data / "lake"), "depth").refresh()
         assert sealed.rows == written, (sealed.rows, written)
         size_bytes = sum(partition.bytes for partition in sealed.pruned())
