@@ -42,7 +42,7 @@ class Periods:
 
     timing: Timing = field(default_factory=Timing)
     patience: Patience = field(default_factory=Patience)
-    gather_s: float = 0.012
+    gather_s: float = 0.015
     frames_max: int = FRAMES_MAX
 
 
