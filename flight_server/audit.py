@@ -21,7 +21,6 @@ FLUSH_S: Final = 0.25
 TICKET_BYTES_MAX: Final = 4_096
 
 _KEY = re.compile(rb"tf_[a-z0-9]{8}_[A-Za-z0-9_-]{1,43}")
-_SCHEMA = QUERIES.plain_schema.remove(QUERIES.plain_schema.get_field_index("seq"))
 _log = Log("audit")
 
 
@@ -124,8 +123,9 @@ def to_batch(entries: list[CallEntry]) -> pa.RecordBatch:
         "outcome": outcomes,
         "peer": peers,
     }
-    arrays = [pa.array(values[field.name], field.type) for field in _SCHEMA]
-    return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)
+    schema = QUERIES.unnumbered_schema
+    arrays = [pa.array(values[field.name], field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _ticket_text(ticket: bytes) -> str:

@@ -1,9 +1,7 @@
 """What this feed has stored before, read back through the same view as every query."""
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from core.batch import TickBatch
 from core.clock import HOUR_US
@@ -11,6 +9,7 @@ from core.schema import TABLES
 from ingest.dxlink_columns import SOURCE, content_of
 from ingest.dxlink_known import Stored
 from ingest.gapbook import Gap
+from ingest.stored import column_values
 from storage.view import View, Views
 
 # What names a trade, and what it is compared by.
@@ -62,7 +61,7 @@ class StoredTape:
         found = []
         for source in pc.unique(rows["source"]).to_pylist():
             told = rows.filter(pc.equal(rows["source"], source)).combine_chunks()
-            columns = {name: _plain(told[name]) for name in _COPIED}
+            columns = {name: column_values(told[name]) for name in _COPIED}
             found.append(TickBatch("trades", symbol, contract, source, columns))
         return found
 
@@ -88,10 +87,3 @@ def _rows(view: View, symbol: str, contract: str, start_us: int, end_us: int) ->
     rows = rows.cast(TABLES["trades"].plain_schema)
     is_ours = pc.and_(pc.equal(rows["source"], SOURCE), pc.equal(rows["contract"], contract))
     return rows.filter(is_ours)
-
-
-def _plain(column: pa.ChunkedArray) -> NDArray[np.generic]:
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    values: NDArray[np.generic] = column.combine_chunks().to_numpy(zero_copy_only=False)
-    return values

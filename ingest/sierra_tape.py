@@ -5,10 +5,8 @@ Everything asked for is the newest of something, so it looks back from the end i
 
 from collections.abc import Callable
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from core.batch import TickBatch
 from core.clock import HOUR_US
@@ -16,6 +14,7 @@ from core.schema import TABLES
 from ingest import depth
 from ingest.depth import DepthNaming
 from ingest.gapbook import Gap
+from ingest.stored import column_values
 from storage.view import View, Views
 
 STEP_US = 60_000_000
@@ -64,9 +63,7 @@ class SierraTape:
         )
         table = rows.read_all().cast(TABLES["trades"].plain_schema)
         table = table.filter(pc.equal(table["contract"], contract)).combine_chunks()
-        columns = {
-            name: _plain(table[name].combine_chunks()) for name in (*_COMPARED, "source_seq")
-        }
+        columns = {name: column_values(table[name]) for name in (*_COMPARED, "source_seq")}
         columns["ts_recv"] = columns["ts_event"]
         return TickBatch("trades", symbol, contract, "tape", columns)
 
@@ -123,10 +120,3 @@ def _spans(view: View, table: str, symbol: str) -> list[tuple[int, int]]:
 def _of(rows: pa.Table, contract: str, source: str | None) -> pa.Table:
     rows = rows.filter(pc.equal(rows["contract"], contract))
     return rows if source is None else rows.filter(pc.equal(rows["source"], source))
-
-
-def _plain(column: pa.Array) -> NDArray[np.generic]:
-    if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.int64())
-    values: NDArray[np.generic] = column.to_numpy(zero_copy_only=False)
-    return values

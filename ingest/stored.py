@@ -1,6 +1,7 @@
 """What the tape already holds of a source, so that nothing is taken in twice."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -41,3 +42,11 @@ class StoredNumbers:
             times = batch.column("ts_event").cast("int64")
             found.append(times.filter(is_ours).to_numpy())
         return np.sort(np.concatenate(found))
+
+
+def column_values(column: pa.ChunkedArray) -> NDArray[np.generic]:
+    """A column of stored rows as a batch has it: times as int64 microseconds, text as objects."""
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    values: NDArray[np.generic] = column.combine_chunks().to_numpy(zero_copy_only=False)
+    return values
