@@ -12,6 +12,8 @@ from core.schema import TABLES
 # Given by the store or told once per batch, so never among a batch's own columns.
 STORE_COLUMNS = frozenset({"symbol", "seq", "source", "contract"})
 
+FEW_ROWS = 24  # up to here lists are looked through faster than arrays
+
 
 @dataclass(frozen=True, slots=True)
 class TickBatch:

@@ -6,6 +6,7 @@ rejects. A batch without fault costs a handful of reductions; only one that fail
 looked at row by row.
 """
 
+import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from core.batch import Rejected, TickBatch
+from core.batch import FEW_ROWS, Rejected, TickBatch
 from core.clock import MINUTE_NS, NS_PER_US
 from core.schema import SEEDED_WORDS
 
@@ -30,6 +31,7 @@ NAN = "price is not a number"
 INFINITE = "price is infinite"
 NOT_POSITIVE = "price is not above zero"
 
+_PRICES = frozenset(("price", "bid", "ask"))
 _NO_LEVEL = ("none", "clear")  # depth commands that carry no price
 _QUOTED = {name: f"{name} is neither above zero nor unknown" for name in ("bid", "ask")}
 _WHOLE = {  # whole-number columns: least and greatest value allowed, and the reason
@@ -89,7 +91,9 @@ def find_faults(batch: TickBatch, now_us: int, behind_us: int = 0) -> NDArray[np
     rows = batch.rows
     for column in batch.columns.values():
         assert len(column) == rows, f"{batch.table} batch has columns of different lengths"
-    if rows == 0 or _is_plainly_good(batch, now_us, behind_us):
+    if rows == 0 or (rows <= FEW_ROWS and _are_few_and_good(batch, now_us, behind_us)):
+        return None
+    if _is_plainly_good(batch, now_us, behind_us):
         return None
     faults = np.zeros(rows, np.uint8)
     for reason, broken in _judge(batch, now_us, behind_us):
@@ -120,6 +124,36 @@ def reject_rows(batch: TickBatch, faults: NDArray[np.uint8], now_us: int) -> lis
             )
         )
     return rejects
+
+
+def _are_few_and_good(batch: TickBatch, now_us: int, behind_us: int) -> bool:
+    """Whether no row of a few can have a fault; false says only that a closer look is needed."""
+    values = {name: column.tolist() for name, column in batch.columns.items()}
+    ts_event, ts_recv = values["ts_event"], values["ts_recv"]
+    recv_least = min(ts_recv)
+    if not (
+        batch.symbol
+        and recv_least >= TIME_US_MIN
+        and max(ts_recv) <= now_us + AHEAD_US_MAX
+        and min(ts_event) >= TIME_US_MIN
+        and max(ts_event) <= min(recv_least, now_us) + AHEAD_US_MAX + behind_us
+    ):
+        return False
+    for name, column in values.items():
+        if name in _PRICES:  # a sum with a value that is no number, or infinite, is not finite
+            is_plain = min(column) > 0 and math.isfinite(sum(column))
+        elif name in _WHOLE:
+            least, greatest, _ = _WHOLE[name]
+            is_plain = least <= min(column) and max(column) <= greatest
+        elif name not in _WORDS:
+            continue
+        elif isinstance(column[0], str):
+            is_plain = _WORDS[name][0].issuperset(column)
+        else:
+            is_plain = min(column) >= 0 and max(column) < len(_WORDS[name][0])
+        if not is_plain:
+            return False
+    return True
 
 
 def _is_plainly_good(batch: TickBatch, now_us: int, behind_us: int) -> bool:
@@ -155,7 +189,7 @@ def _is_plainly_good(batch: TickBatch, now_us: int, behind_us: int) -> bool:
 
 def _has_plain_prices(columns: Columns) -> bool:
     """Whether price, bid and ask need no closer look."""
-    found = [columns[name] for name in ("price", "bid", "ask") if name in columns]
+    found = [columns[name] for name in _PRICES if name in columns]
     if not found:
         return True
     together = np.concatenate(found)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from core.batch import TickBatch
+from core.batch import FEW_ROWS, TickBatch
 from storage.layout import Layout
 from storage.segment import Block, flip_bits
 from storage.words import Words
@@ -27,6 +27,24 @@ class Numbered(NamedTuple):
     seqs: Ints
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """What batches of one kind share: codes, and by place what becomes of every column.
+
+    `constants` and `nulls` have one value in all rows; the others come in the order of `places`,
+    those of `texts` (where among them, and the name) maybe as words.
+    """
+
+    symbol: int
+    contract: int
+    constants: list[tuple[int, int | float]]
+    nulls: list[int]
+    places: list[int]
+    texts: list[tuple[int, str]]
+    marked: list[int]
+    may_revise: bool
+
+
 @dataclass(slots=True)
 class Lane:
     """Where one symbol's next row goes."""
@@ -35,23 +53,14 @@ class Lane:
     block: Block
     rows: int
     fills: list[int | float | None]  # per column, what the rest of the block is filled with
-
-
-@dataclass(frozen=True, slots=True)
-class About:
-    """What all rows of a batch share: codes, and by place the columns with one value."""
-
-    symbol: int
-    contract: int
-    constants: list[tuple[int, int | float]]
-    may_revise: bool
+    about: About | None = None  # the last rows', whose constants fill the rest of the block
 
 
 class Ready(NamedTuple):
-    """A batch as it is stored: what its rows share, and the other columns by place."""
+    """A batch as it is stored: what its rows share, and the columns at `about.places`."""
 
     about: About
-    columns: Sequence[tuple[int, NDArray[np.generic]]]
+    columns: Sequence[NDArray[np.generic]]
 
 
 class LaneWriter:
@@ -66,21 +75,28 @@ class LaneWriter:
 
     def ready(self, batch: TickBatch) -> Ready:
         """Turn a batch's text into codes; its new words are durable on return."""
-        columns: list[tuple[int, NDArray[np.generic]]] = []
-        for name, values in batch.columns.items():
-            place = self._places[name]
-            if values.dtype == object:
-                columns.append((place, self._words.intern_all(name, values.tolist())))
-            else:
-                columns.append((place, values))
-        return Ready(self._about(batch), columns)
+        about = self._about(batch)
+        columns = list(batch.columns.values())
+        for at, name in about.texts:
+            if columns[at].dtype == object:
+                columns[at] = self._words.intern_all(name, columns[at].tolist())
+        return Ready(about, columns)
 
     def write(self, lane: Lane, ready: Ready, start: int, seqs: Ints) -> None:
         """Write the batch's rows from row `start` on, one for each seq, to the end of a lane."""
-        rows = len(seqs)
-        self._write_constants(lane, ready.about.constants, rows)
-        self._write_columns(lane, ready.columns, start, rows)
-        lane.block.values[self._seq_place][lane.rows : lane.rows + rows] = seqs
+        rows = slice(lane.rows, lane.rows + len(seqs))
+        about, columns, values = ready.about, ready.columns, lane.block.values
+        if lane.about is not about:
+            self._fill_rest(lane, about)
+        for place in about.nulls:
+            values[place][rows] = np.nan
+        if start or len(columns[0]) > len(seqs):
+            columns = [column[start : start + len(seqs)] for column in columns]
+        for place, column in zip(about.places, columns, strict=True):
+            values[place][rows] = column
+        for place in about.marked:
+            self._mark(lane, place, rows)
+        values[self._seq_place][rows] = seqs
 
     def _about(self, batch: TickBatch) -> About:
         key = (batch.symbol, batch.contract, batch.source, *batch.columns)
@@ -99,49 +115,47 @@ class LaneWriter:
                 constants.append(
                     (place, words.intern("conditions", "") if is_text else column.default)
                 )
+        texts = self._layout.table.text_columns
+        nulls = [place for place, value in constants if math.isnan(value)]
+        places = [self._places[name] for name in batch.columns]
+        has_bitmap = [column.bitmap_offset is not None for column in self._layout.columns]
         if len(self._known) > KNOWN_MAX:
             self._known.clear()
-        symbol = words.intern("symbol", batch.symbol)
-        known = About(symbol, contract, constants, may_revise="kind" in batch.columns)
+        known = About(
+            words.intern("symbol", batch.symbol),
+            contract,
+            [(place, value) for place, value in constants if place not in nulls],
+            nulls,
+            places,
+            [(at, name) for at, name in enumerate(batch.columns) if name in texts],
+            [place for place in (*nulls, *places) if has_bitmap[place]],
+            may_revise="kind" in batch.columns,
+        )
         self._known[key] = known
         return known
 
-    def _write_constants(
-        self, lane: Lane, constants: list[tuple[int, int | float]], rows: int
-    ) -> None:
+    def _fill_rest(self, lane: Lane, about: About) -> None:
         """A constant is written once to the rest of the block, and again only when it changes."""
-        for place, value in constants:
-            if math.isnan(value):  # these rows are null
-                lane.block.values[place][lane.rows : lane.rows + rows] = value
-                self._mark(lane, place, lane.rows, rows)
-            elif lane.fills[place] != value:
+        for place, value in about.constants:
+            if lane.fills[place] != value:
                 lane.block.values[place][lane.rows :] = value
                 lane.fills[place] = value
-
-    def _write_columns(
-        self, lane: Lane, columns: Sequence[tuple[int, NDArray[np.generic]]], done: int, rows: int
-    ) -> None:
-        start = lane.rows
-        end = start + rows
-        values, bitmaps = lane.block.values, lane.block.bitmaps
-        is_whole = done == 0 and rows == len(columns[0][1])
-        for place, column in columns:
-            values[place][start:end] = column if is_whole else column[done : done + rows]
+        for place in (*about.nulls, *about.places):
             lane.fills[place] = None
-            if bitmaps[place] is not None:
-                self._mark(lane, place, start, rows)
+        lane.about = about
 
-    def _mark(self, lane: Lane, place: int, start: int, rows: int) -> None:
+    def _mark(self, lane: Lane, place: int, rows: slice) -> None:
         """Flip the bits of rows that differ from the bitmap's default."""
         column = self._layout.columns[place]
-        values = lane.block.values[place][start : start + rows]
+        values = lane.block.values[place][rows]
         if not column.is_flag:
             assert values.dtype == np.float64
-            if not math.isnan(np.minimum.reduce(values)):
+            few = len(values) <= FEW_ROWS
+            if not math.isnan(sum(values.tolist()) if few else np.minimum.reduce(values)):
                 return
             differs = np.isnan(values)
         else:
             differs = values != column.default
         bitmap = lane.block.bitmaps[place]
         assert bitmap is not None
-        flip_bits(bitmap, start, differs)
+        flip_bits(bitmap, rows.start, differs)

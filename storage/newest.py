@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from core.batch import FEW_ROWS
 from core.schema import KINDS
 from storage.head import Head
 from storage.layout import Layout
@@ -57,14 +58,13 @@ class Newest:
         start, end = rows
         block = segment.block(number)
         times = self._column(block, "ts_event")[start:end]
-        valid = self._column(block, "valid")[start:end]
-        row = end - start - 1
-        if not (valid[row] and times[row] == np.maximum.reduce(times)):
-            found = self._newest_of(block, start, valid != 0)
-            if found is None:
-                return
-            row = found - start
-        self._offer(symbol, contract, self._spot(segment, number, start + row))
+        valid = self._column(block, "valid")
+        newest = max(times.tolist()) if end - start <= FEW_ROWS else np.maximum.reduce(times)
+        row: int | None = end - 1
+        if not (valid[row] and times[-1] == newest):
+            row = self._newest_of(block, start, valid[start:end] != 0)
+        if row is not None:
+            self._offer(symbol, contract, self._spot(segment, number, row))
 
     def revise(self, symbol: int, segment: Segment, number: int, rows: tuple[int, int]) -> None:
         """Corrections or cancels are among rows of a block: a last trade may no longer stand."""
