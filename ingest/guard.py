@@ -89,8 +89,8 @@ def check(batch: TickBatch, now_us: int, *, behind_us: int = 0) -> tuple[TickBat
 def find_faults(batch: TickBatch, now_us: int, behind_us: int = 0) -> NDArray[np.uint8] | None:
     """For each row the code of the first rule it breaks, see REASONS; None where all are good."""
     rows = batch.rows
-    for column in batch.columns.values():
-        assert len(column) == rows, f"{batch.table} batch has columns of different lengths"
+    lengths = set(map(len, batch.columns.values()))
+    assert len(lengths) == 1, f"{batch.table} batch has columns of different lengths"
     if rows == 0 or (rows <= FEW_ROWS and _are_few_and_good(batch, now_us, behind_us)):
         return None
     if _is_plainly_good(batch, now_us, behind_us):

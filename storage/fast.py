@@ -56,6 +56,7 @@ class FastTable:
         self._lanes: dict[int, Lane] = {}
         self._confirmed_seq = 0
         self._writer = LaneWriter(self.layout, words)
+        self._seq_place = self.layout.place_of("seq")
         self._kind_place = self.layout.place_of("kind") if table == "trades" else -1
 
     @property
@@ -229,10 +230,10 @@ class FastTable:
     def _rows_up_to(self, segment: Segment, seq: int) -> NDArray[np.int64]:
         """Rows of each block whose seq is at most `seq`."""
         rows = segment.visible_rows[: segment.blocks_used].astype(np.int64)
-        place = self.layout.place_of("seq")
-        for number, count in enumerate(rows.tolist()):
-            seqs = segment.block(number).values[place]
-            if count and seqs[count - 1] > seq:
+        for number in segment.grown_blocks(rows):  # the others hold what was committed before
+            count = int(rows[number])
+            seqs = segment.block(number).values[self._seq_place]
+            if seqs[count - 1] > seq:
                 rows[number] = np.searchsorted(seqs[:count], seq, "right")
         return rows
 

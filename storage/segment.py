@@ -196,8 +196,8 @@ class Segment:
 
     def commit(self, seq: int, rows: NDArray[np.int64]) -> None:
         """Make the first rows[b] rows of every block b durable; `seq` is the last of them."""
-        for number in np.flatnonzero(rows > self._summed_rows[: len(rows)]):
-            self._sum_up(int(number), int(rows[number]))
+        for number in self.grown_blocks(rows):
+            self._sum_up(number, int(rows[number]))
         self._commit_number += 1
         side = self._commit_number % 2
         slot = self._slots[side]
@@ -208,6 +208,11 @@ class Segment:
         slot[4 + 2 * BLOCKS_MAX : 4 + 2 * BLOCKS_MAX + used] = self._block_crcs[:used]
         self._slot_crcs[side][0] = crc32c(slot.view(np.uint8).data)
         self._mapping.sync()
+
+    def grown_blocks(self, rows: NDArray[np.int64]) -> list[int]:
+        """Blocks with more rows than the last commit summed up."""
+        grown: list[int] = np.flatnonzero(rows > self._summed_rows[: len(rows)]).tolist()
+        return grown
 
     def commits(self) -> list[Commit]:
         """The slots that are whole, newest first."""
