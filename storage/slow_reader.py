@@ -89,9 +89,12 @@ class SlowReader:
 
     def oldest(self) -> OldestSegment | None:
         """The oldest log; None where it is the one being written."""
+        words = self.head.words
+        if words[Word.FIRST_SEGMENT] >= words[Word.LAST_SEGMENT]:
+            return None  # asked every second: nothing is read for that
         self._news()
-        number = self.head.words[Word.FIRST_SEGMENT]
-        if number >= self.head.words[Word.LAST_SEGMENT]:
+        number = words[Word.FIRST_SEGMENT]
+        if number >= words[Word.LAST_SEGMENT]:
             return None
         groups = [pair for piece in self._logs[number].pieces for pair in piece.groups.items()]
         last_seqs = {symbol: group.last_seq for symbol, group in groups}
