@@ -2,10 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Final
 
 import pyarrow as pa
 
 from core.schema import TABLES
+
+_HEAD: Final = ("symbol", "ts_event", "source")
+VALUES: Final = (
+    *("spot", "zero_gamma", "sum_gex_vol", "sum_gex_oi"),
+    *("major_pos_vol", "major_pos_oi", "major_neg_vol", "major_neg_oi"),
+    *("delta_risk_reversal", "min_dte", "sec_min_dte"),
+)
+# What the writer looks at of a row, in this order.
+TOLD: Final[Mapping[str, tuple[str, ...]]] = {
+    "gex": (*_HEAD, "ticker", "package", "category", "via", *VALUES),
+    "option_trades": (*_HEAD, "trade_id"),
+    "market_agg": _HEAD,
+}
 
 
 def rows_batch(table: str, rows: Sequence[Mapping[str, object]]) -> pa.RecordBatch:

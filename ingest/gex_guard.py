@@ -5,7 +5,7 @@ as columns as well. Rows in are always good rows plus rejects.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import orjson
@@ -34,6 +34,18 @@ def check_gamma(
         rejects += [_reject(table, rows.slice(place, 1), reason, now_us) for place in places]
         is_good &= ~broken
     return is_good, rejects
+
+
+def is_sound(told: Mapping[str, object], now_us: int) -> bool:
+    """Whether a row told by its values breaks none of the rules."""
+    event_us, spot = told["ts_event"], told.get("spot")
+    assert isinstance(event_us, int)
+    return (
+        bool(told["symbol"])
+        and bool(told.get("ticker", NOBODY))
+        and TIME_US_MIN <= event_us <= now_us + AHEAD_US_MAX
+        and (spot is None or (isinstance(spot, float) and math.isfinite(spot)))
+    )
 
 
 def _judge(rows: pa.RecordBatch, now_us: int) -> Iterator[tuple[str, NDArray[np.bool_]]]:

@@ -9,10 +9,11 @@ oldest is forgotten.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from itertools import repeat
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,22 +22,18 @@ from numpy.typing import NDArray
 from core.clock import DAY_US, NS_PER_US, US_PER_S, Clock
 from core.log import Log
 from core.schema import GEX
-from ingest.gex_guard import check_gamma
+from ingest.gex_columns import TOLD
+from ingest.gex_guard import check_gamma, is_sound
 from ingest.gex_spool import Part
+from storage.arrow_stream import arrow_batch
 from storage.keeper import Keeper
+from storage.prepared import Prepared
 from storage.slow import with_seq
 from storage.store import Store
-from storage.superseded import superseding
+from storage.superseded import MARK, superseding
 
 log = Log("gex")
-TABLES: Final = frozenset({"gex", "option_trades", "market_agg"})
 DAYS_MAX = 64
-VALUES: Final = (
-    *("spot", "zero_gamma", "sum_gex_vol", "sum_gex_oi"),
-    *("major_pos_vol", "major_pos_oi", "major_neg_vol", "major_neg_oi"),
-    *("delta_risk_reversal", "min_dte", "sec_min_dte"),
-)
-IDENTITY: Final = ("symbol", "ts_event", "source", "package", "category", "via", *VALUES)
 BATCH_ROWS: Final = 2_048
 # A file of history knows better than what was polled, and that better than what was relayed.
 RANKS: Final = {"hist": 3, "eod": 3, "api": 2, "ws": 2, "uw": 1}
@@ -75,13 +72,35 @@ class GexTape:
         self._lock = threading.Lock()
         self._days: OrderedDict[Day, _Known] = OrderedDict()
 
+    def append_prepared(
+        self, table: str, told: Sequence[Sequence[Any]], ready: Prepared
+    ) -> list[bool | None]:
+        """The same for rows made ready elsewhere and told by their values of `TOLD[table]`.
+
+        Where all of them are plainly new, or none is, they are not looked into.
+        """
+        assert len(told) == ready.rows, "as many rows told as sent"
+        now_us = self._clock.now_ns() // NS_PER_US
+        names = TOLD[table]
+        is_plain = MARK.encode() not in ready.payload  # that is for this class alone to write
+        if is_plain and all(is_sound(dict(zip(names, row, strict=True)), now_us) for row in told):
+            looked = _look(table, told)
+            with self._held(looked.days) as known:
+                news = _news(looked, known)
+                if not any(news):
+                    first_seq = self._store.append_prepared(table, ready)
+                    _remember(looked, news, known, first_seq)
+                    return [True] * ready.rows
+                if set(news) == {REPEATED}:
+                    return [False] * ready.rows
+        return self.append_new(table, arrow_batch(ready.payload))
+
     def append_new(self, table: str, rows: pa.RecordBatch) -> list[bool | None]:
         """Store the rows that are not stored yet; say of each whether it was new, None if refused.
 
         Visible on return; what the guard refuses is kept in `rejects`. Raise DiskFull, then none is
         stored.
         """
-        assert table in TABLES, table
         is_good, rejects = check_gamma(table, rows, self._clock.now_ns() // NS_PER_US)
         if not rejects:
             return list(self._append_good(table, rows))
@@ -90,7 +109,7 @@ class GexTape:
         return [next(is_new) if good else None for good in is_good.tolist()]
 
     def _append_good(self, table: str, rows: pa.RecordBatch) -> list[bool]:
-        looked = _look(table, rows)
+        looked = _look(table, _told(table, rows))
         with self._held(looked.days) as known:
             news = _news(looked, known)
             mask = np.array(news) != REPEATED
@@ -107,7 +126,7 @@ class GexTape:
 
         Raise SealFailed or DiskFull, then none is stored.
         """
-        every = [_look("gex", part.read(IDENTITY)) for part in parts]
+        every = [_look("gex", _told("gex", part.read(TOLD["gex"]))) for part in parts]
         looked = _Look(
             [day for some in every for day in some.days],
             [key for some in every for key in some.keys],
@@ -155,11 +174,10 @@ class GexTape:
 
     def _read(self, day: Day) -> dict[Key, Stored]:
         """The identities the tape holds of a day, each with the row that stands."""
-        names = IDENTITY if day.table == "gex" else ("trade_id", "ts_event", "source")
         rows = self._keeper.view().columns(
             day.table,
             day.symbol,
-            ["seq", *(name for name in names if name != "symbol")],
+            ["seq", *(name for name in TOLD[day.table] if name != "symbol")],
             start_us=day.day * DAY_US,
             end_us=(day.day + 1) * DAY_US,
         )
@@ -168,7 +186,8 @@ class GexTape:
         found: dict[Key, Stored] = {}
         for batch in rows.to_batches(max_chunksize=BATCH_ROWS):
             seqs = batch.column("seq").to_pylist()
-            for of, key, told, seq in zip(*_look(day.table, batch), seqs, strict=True):
+            looked = _look(day.table, _told(day.table, batch))
+            for of, key, told, seq in zip(*looked, seqs, strict=True):
                 if of == day and (key not in found or told[0] > found[key][0]):
                     found[key] = (*told, seq)
         return found
@@ -182,52 +201,43 @@ class _Look(NamedTuple):
     told: list[Told]
 
 
-def _look(table: str, rows: pa.RecordBatch) -> _Look:
-    times = rows.column("ts_event").cast(pa.int64()).to_numpy()
-    symbols = rows.column("symbol").to_pylist()
-    sources = rows.column("source").to_pylist()
-    keys: list[Key]
-    if table == "gex":
-        packages = rows.column("package").to_pylist()
-        series = [
-            f"{package}/{category}"
-            for package, category in zip(packages, rows.column("category").to_pylist(), strict=True)
-        ]
-        keys = _snapshot_keys(times, packages)
-    elif table == "option_trades":
-        series = [""] * len(symbols)
-        keys = rows.column("trade_id").to_pylist()
-    else:
-        return _Look([None] * len(symbols), [""] * len(symbols), [(0, 0)] * len(symbols))
-    day_numbers = (times // DAY_US).tolist()
+def _look(table: str, rows: Iterable[Sequence[Any]]) -> _Look:
+    looked = _Look([], [], [])
     made: dict[tuple[str, str, int], Day] = {}
-    days: list[Day | None] = []
-    ats = zip(symbols, series, day_numbers, strict=True)
-    for key, source, at in zip(keys, sources, ats, strict=True):
-        if key == "" or source == "demo":  # an option trade without an id; a made-up market
-            days.append(None)
-            continue
-        if at not in made:
-            made[at] = Day(table, *at)
-        days.append(made[at])
-    return _Look(days, keys, _told(rows) if table == "gex" else [(0, 0)] * len(keys))
+    for symbol, event_us, source, *more in rows:
+        series, content = "", (0, 0)
+        key: Key = ""
+        if table == "gex":
+            _, package, category, via, *values = more
+            # GEXBot counts in seconds; Unusual Whales' exposures change within one.
+            key = event_us if package == "uw" else event_us // US_PER_S
+            series = f"{package}/{category}"
+            content = RANKS.get(via, 0), hash(tuple(values))
+        elif table == "option_trades":
+            (key,) = more
+        day = None
+        if key != "" and source != "demo":  # an option trade without an id; a made-up market
+            at = (symbol, series, event_us // DAY_US)
+            day = made.get(at) or made.setdefault(at, Day(table, *at))
+        looked.days.append(day)
+        looked.keys.append(key)
+        looked.told.append(content)
+    return looked
 
 
-def _told(rows: pa.RecordBatch) -> list[Told]:
-    """How good the source of each snapshot is, and what it says."""
+def _told(table: str, rows: pa.RecordBatch) -> Iterable[Sequence[Any]]:
+    """What is looked at of rows that came as columns; one that is not there is null."""
     names = set(rows.schema.names)
-    vias = rows.column("via").to_pylist() if "via" in names else [""] * rows.num_rows
-    columns = [rows.column(name).to_pylist() for name in VALUES if name in names]
-    contents = map(hash, zip(*columns, strict=True)) if columns else [0] * rows.num_rows
-    return [(RANKS.get(via, 0), content) for via, content in zip(vias, contents, strict=True)]
+    return zip(
+        *(_values(rows.column(name)) if name in names else repeat(None) for name in TOLD[table]),
+        strict=False,
+    )
 
 
-def _snapshot_keys(times: NDArray[np.int64], packages: Sequence[str]) -> list[Key]:
-    """GEXBot counts in seconds; Unusual Whales' exposures change within one."""
-    fine: list[Key] = times.tolist()
-    whole: list[Key] = (times // US_PER_S * US_PER_S).tolist()
-    both = zip(packages, whole, fine, strict=True)
-    return [exact if package == "uw" else second for package, second, exact in both]
+def _values(column: pa.Array) -> list[Any]:
+    is_time = pa.types.is_timestamp(column.type)
+    values: list[Any] = (column.cast(pa.int64()) if is_time else column).to_pylist()
+    return values
 
 
 def _only(rows: pa.RecordBatch, mask: NDArray[np.bool_]) -> pa.RecordBatch:

@@ -26,8 +26,8 @@ from ingest.drift import Drift
 from ingest.dxlink_feed import start_feed
 from ingest.dxlink_keeper import Place as FeedPlace
 from ingest.dxlink_tape import StoredTape
+from ingest.gex_columns import TOLD
 from ingest.gex_spool import check_name, spooled_parts
-from ingest.gex_tape import TABLES as GEX_TABLES
 from ingest.gex_tape import GexTape
 from ingest.gexbot_jobs import start_jobs
 from ingest.gexbot_poller import Place, start_poller
@@ -37,6 +37,7 @@ from storage.arrow_stream import arrow_batch
 from storage.intake import IntakeServer, rejected_from
 from storage.opening import open_keeper, open_store
 from storage.paths import Paths
+from storage.prepared import Prepared
 from storage.view import Views
 
 log = Log("ingest")
@@ -121,6 +122,11 @@ class Ingest:
             self.board.count("rejects", len(rejected))
         return good.rows
 
+    def _count_refused(self, is_new: list[bool | None]) -> list[bool | None]:
+        if None in is_new:
+            self.board.count("rejects", is_new.count(None))
+        return is_new
+
     def _start_thread(self, name: str, body: Callable[[], None]) -> None:
         thread = threading.Thread(target=body, name=name)
         self._threads.append(thread)
@@ -184,10 +190,16 @@ class Ingest:
         match header.get("op"):
             case "append":
                 reply["rows"] = self.take(TickBatch.from_arrow(arrow_batch(body)))
-            case "append_rows" if header["table"] in GEX_TABLES:
-                is_new = self.gex.append_new(header["table"], arrow_batch(body))
-                self.board.count("rejects", is_new.count(None))
-                reply["is_new"] = is_new
+            case "append_prepared" if header["table"] in TOLD:
+                told = header["told"]
+                ready = Prepared(body, len(told), header["seq_at"])
+                reply["is_new"] = self._count_refused(
+                    self.gex.append_prepared(header["table"], told, ready)
+                )
+            case "append_rows" if header["table"] in TOLD:
+                reply["is_new"] = self._count_refused(
+                    self.gex.append_new(header["table"], arrow_batch(body))
+                )
             case "append_rows":
                 reply["first_seq"] = self.store.append_rows(header["table"], arrow_batch(body))
             case "publish_gex":

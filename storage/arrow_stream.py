@@ -6,6 +6,7 @@ from typing import Final
 import pyarrow as pa
 
 SCHEMAS_MAX: Final = 32
+END: Final = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream
 _PREFIX_BYTES: Final = 8  # a marker, and the length of what follows
 
 

@@ -103,13 +103,12 @@ class _OsLogFile:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def append(self, payload: bytes) -> None:
-        end = os.fstat(self._fd).st_size
         try:
             written = os.write(self._fd, payload)
         except OSError as error:
             raise _no_room(self._name, error) from error
         if written < len(payload):
-            os.ftruncate(self._fd, end)
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
             raise _no_room(self._name, OSError(errno.ENOSPC, "short write"))
 
     def sync(self) -> None:

@@ -1,8 +1,10 @@
 """The hand-off to the writer: other processes give it rows through a local socket.
 
-One request is a JSON header and an optional Arrow body, one reply a JSON object; a caller waits for
-the reply, so nothing is accepted that is not stored. The socket lies in a folder only its owner may
-enter.
+One request is a JSON header and an optional Arrow body, one reply a JSON object. Replies come in
+the order of the requests, and nothing is accepted that is not stored. A caller may send several
+before the first reply: all that have come are answered in one go, since the thread that serves a
+caller has to queue for the interpreter whenever it comes back from the kernel. The socket lies in a
+folder only its owner may enter.
 """
 
 import json
@@ -27,7 +29,7 @@ log = Log("intake")
 LENGTHS = struct.Struct("<II")
 HEADER_BYTES_MAX = 1 << 20
 BODY_BYTES_MAX = 256 << 20
-RECEIVE_BYTES = 64 << 10
+RECEIVE_BYTES, RECEIVE_BYTES_MAX = 64 << 10, 1 << 20
 CALLERS_MAX = 32
 REPLY_TIMEOUT_S = 600.0
 Handler = Callable[[dict[str, Any], bytes], dict[str, Any]]
@@ -75,9 +77,12 @@ class IntakeServer:
 
     def _serve(self, caller: socket.socket) -> None:
         try:
-            while (request := _receive(caller)) is not None:
-                header, body = request
-                _send(caller, self._answer(header, body))
+            raw = bytearray()
+            while part := caller.recv(_missing(raw)):
+                raw += part
+                replies = [self._answer(*request) for request in split(raw)]
+                if replies:
+                    caller.sendall(b"".join(map(request_bytes, replies)))
         except (OSError, ValueError) as error:
             log.warning("caller.lost", error=error)
         finally:
@@ -149,13 +154,13 @@ class IntakeClient:
     def ask(self, header: dict[str, Any], body: bytes = b"") -> dict[str, Any]:
         """One request and its reply; raise StoreError with the writer's own words."""
         try:
-            _send(self._socket, header, body)
+            self._socket.sendall(request_bytes(header, body))
             answer = _receive(self._socket)
         except OSError as error:
             raise Unavailable("the writer hung up", hint="is it still running?") from error
         if answer is None:
             raise Unavailable("the writer hung up", hint="is it still running?")
-        return checked(answer[0])
+        return checked(answer)
 
     def close(self) -> None:
         """Hang up."""
@@ -212,16 +217,18 @@ def size_of(raw: bytearray) -> int:
     return LENGTHS.size + int(header_bytes) + int(body_bytes)
 
 
-def parse_whole(raw: bytearray) -> tuple[dict[str, Any], bytes]:
-    """Header and body; raise ValueError. Nothing follows before the reply."""
-    if len(raw) != size_of(raw):
-        raise ValueError(f"{len(raw) - size_of(raw)} bytes follow a request before its reply")
-    header_bytes, _ = LENGTHS.unpack_from(raw)
-    body_start = LENGTHS.size + header_bytes
-    parsed = json.loads(raw[LENGTHS.size : body_start])
-    if not isinstance(parsed, dict):
-        raise ValueError("request header is not an object")
-    return parsed, bytes(memoryview(raw)[body_start:])
+def split(raw: bytearray) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Take the whole requests or replies off the bytes that have come; raise ValueError."""
+    while len(raw) >= (end := size_of(raw)):
+        header_bytes, _ = LENGTHS.unpack_from(raw)
+        body_start = LENGTHS.size + header_bytes
+        parsed = json.loads(raw[LENGTHS.size : body_start])
+        if not isinstance(parsed, dict):
+            raise ValueError("request header is not an object")
+        with memoryview(raw) as view:
+            body = bytes(view[body_start:end])
+        del raw[:end]
+        yield parsed, body
 
 
 def checked(reply: dict[str, Any]) -> dict[str, Any]:
@@ -231,17 +238,16 @@ def checked(reply: dict[str, Any]) -> dict[str, Any]:
     return reply
 
 
-def _send(peer: socket.socket, header: dict[str, Any], body: bytes = b"") -> None:
-    peer.sendall(request_bytes(header, body))
-
-
-def _receive(peer: socket.socket) -> tuple[dict[str, Any], bytes] | None:
-    raw = bytearray(peer.recv(RECEIVE_BYTES))
-    if not raw:
-        return None
-    while (missing := size_of(raw) - len(raw)) > 0:
-        part = peer.recv(min(missing, 1 << 20))
-        if not part:
-            return None
+def _receive(peer: socket.socket) -> dict[str, Any] | None:
+    """One reply; None where the peer hung up. Nothing else was asked, so nothing follows."""
+    raw = bytearray()
+    while part := peer.recv(_missing(raw)):
         raw += part
-    return parse_whole(raw)
+        for reply, _ in split(raw):
+            return reply
+    return None
+
+
+def _missing(raw: bytearray) -> int:
+    """How many bytes to ask for."""
+    return min(max(size_of(raw) - len(raw), RECEIVE_BYTES), RECEIVE_BYTES_MAX)

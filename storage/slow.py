@@ -11,7 +11,7 @@ A frame without payload sets numbers aside: their rows go straight to the lake a
 
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,6 +114,14 @@ class SlowTable:
             if batch.num_rows == 0:
                 return self.next_seq
             return self._write(encode_frame(batch, self.next_seq), batch.num_rows)
+
+    def append_numbered(self, numbered: Callable[[int], bytes], rows: int) -> int:
+        """Store rows whose bytes are made for the seq they are given; as `append`.
+
+        They are an Arrow IPC stream of one batch in the table's plain schema.
+        """
+        with self.lock:
+            return self._write(_framed(numbered(self.next_seq), rows, self.next_seq), rows)
 
     def reserve(self, rows: int) -> int:
         """Set numbers aside for rows that go straight to the lake; durable on return.

@@ -23,6 +23,7 @@ from storage.fast import FastTable
 from storage.head import Head, Watermarks, Word
 from storage.lane import Numbered
 from storage.paths import Paths
+from storage.prepared import Prepared
 from storage.recovery import Recovered
 from storage.slow import SlowTable, drop_oldest_log
 from storage.words import Words
@@ -102,6 +103,10 @@ class Store:
     def append_rows(self, table: str, rows: pa.RecordBatch | Sequence[dict[str, object]]) -> int:
         """Store rows of a slow table; visible on return. Give the first seq; raise DiskFull."""
         return self._slow(table).append(rows)
+
+    def append_prepared(self, table: str, ready: Prepared) -> int:
+        """Store rows of a slow table that were made ready elsewhere; as `append_rows`."""
+        return self._slow(table).append_numbered(ready.numbered, ready.rows)
 
     def reserve(self, table: str, rows: int) -> int:
         """Set numbers aside for rows that are sealed without having been hot; give the first."""

@@ -1,56 +1,52 @@
-"""From the webhooks to the writer: posts that come while one is being stored go together.
+"""From the webhooks to the writer: each post goes to it at once, made ready to be stored.
 
-A post is answered when its rows are stored and visible, and not before. What waits is bounded; when
-the writer is away or too many wait, the post is refused and its sender tries again.
+A post is answered when its rows are stored and visible, and not before. How many may wait for that
+is bounded; when the writer is away or too many wait, a post is refused and its sender tries again.
 """
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from typing import Protocol
 
 import anyio
 import anyio.to_thread
-import pyarrow as pa
 
 from core.batch import Rejected
 from core.errors import PipelineError, Unavailable
 from core.log import Log
-from ingest.gex_columns import rows_batch
-from ingest.gex_snapshot import gex_batch
+from ingest.gex_ready import ready_rows
 from ingest.gex_uw import Row
+from storage.prepared import Prepared
 
 log = Log("webhooks")
 WAITING_MAX = 500
-ROWS_TOGETHER_MAX = 2_000
 ROWS_ON_LOOP_MAX = 16  # about a third of a millisecond each
 
 
 class Writer(Protocol):
     """The writer's intake as the webhooks use it."""
 
-    async def append_rows(self, table: str, rows: pa.RecordBatch) -> list[bool | None]:
+    async def append_prepared(
+        self, table: str, told: Sequence[Sequence[object]], ready: Prepared
+    ) -> list[bool | None]:
         """Store rows; say of each whether it was new, None if it was refused."""
 
     async def reject(self, rejected: list[Rejected]) -> None:
         """Keep refused rows."""
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Hang up."""
 
 
 @dataclass(eq=False, slots=True)
 class Post:
-    """Rows by table and what is kept raw; after `stored` is set, what was new, or what failed."""
+    """Rows by table and what is kept raw; when it is stored, also how many rows were what."""
 
     rows: dict[str, list[Row]]
     rejected: list[Rejected]
-    stored: anyio.Event = field(default_factory=anyio.Event)
     new_count: int = 0
     refused_count: int = 0
-    failure: PipelineError | None = None
 
     @property
     def row_count(self) -> int:
@@ -64,79 +60,60 @@ class Post:
 
 
 class Relay:
-    """Hands posts to the writer from one task; `offer` may be called from any task."""
+    """Hands posts to the writer; `offer` may be called from any task of one loop."""
 
     def __init__(self, connect: Callable[[], Awaitable[Writer]]) -> None:
         self._connect = connect
+        self._connecting = anyio.Lock()
         self._writer: Writer | None = None
-        self._send, self._receive = anyio.create_memory_object_stream[Post](WAITING_MAX)
+        self._waiting_count = 0
 
     async def offer(self, post: Post) -> None:
         """Have a post stored; raise Unavailable or what the writer says."""
+        if self._waiting_count >= WAITING_MAX:
+            raise Unavailable(f"{WAITING_MAX} posts wait already", hint="post again")
+        self._waiting_count += 1
         try:
-            self._send.send_nowait(post)
-        except (anyio.WouldBlock, anyio.BrokenResourceError) as error:
-            raise Unavailable(f"{WAITING_MAX} posts wait already", hint="post again") from error
-        await post.stored.wait()
-        if post.failure is not None:
-            raise post.failure
-
-    async def run(self) -> None:
-        """Store what is offered, until cancelled; then it is over for good."""
-        try:
-            while True:
-                posts = [await self._receive.receive()]
-                rows = posts[0].row_count
-                with suppress(anyio.WouldBlock):
-                    while rows < ROWS_TOGETHER_MAX:
-                        posts.append(self._receive.receive_nowait())
-                        rows += posts[-1].row_count
-                await self._store(posts)
-                for post in posts:
-                    post.stored.set()
+            await self._store(post)
+        except PipelineError as error:
+            log.warning("post.not_stored", why=error.message)
+            raise
         finally:
-            self._send.close()
-            self._receive.close()
-            if self._writer is not None:
-                await self._writer.close()
+            self._waiting_count -= 1
 
-    async def _store(self, posts: Sequence[Post]) -> None:
-        """Store posts; a writer that hung up since the last time is called once more."""
-        for is_last in (self._writer is None, True):
+    def close(self) -> None:
+        """Hang up; posts that wait are refused."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    async def _store(self, post: Post) -> None:
+        """Store a post; a writer that hung up since the last time is called once more."""
+        known = self._writer
+        if known is not None:
             try:
-                await self._store_once(posts)
+                await _hand_over(post, known)
                 return
-            except PipelineError as error:
-                if self._writer is not None:
-                    await self._writer.close()
-                    self._writer = None
-                if is_last or not error.retry:
-                    for post in posts:
-                        post.failure = error
-                    log.warning("posts.not_stored", posts=len(posts), why=error.message)
-                    return
+            except Unavailable:
+                if self._writer is known:
+                    self.close()
+        await _hand_over(post, await self._called())
 
-    async def _store_once(self, posts: Sequence[Post]) -> None:
-        if self._writer is None:
-            self._writer = await self._connect()
-        counts: list[Counter[bool | None]] = [Counter() for _ in posts]
-        for table in dict.fromkeys(table for post in posts for table in post.rows):
-            owners = [i for i, post in enumerate(posts) for _ in post.rows.get(table, ())]
-            rows = [row for post in posts for row in post.rows.get(table, ())]
-            batch = await _batch(table, rows)
-            is_new = await self._writer.append_rows(table, batch)
-            for owner, fresh in zip(owners, is_new, strict=True):
-                counts[owner][fresh] += 1
-        rejected = [row for post in posts for row in post.rejected]
-        if rejected:
-            await self._writer.reject(rejected)
-        for post, count in zip(posts, counts, strict=True):
-            post.new_count, post.refused_count = count[True], count[None]
+    async def _called(self) -> Writer:
+        async with self._connecting:
+            if self._writer is None:
+                self._writer = await self._connect()
+            return self._writer
 
 
-async def _batch(table: str, rows: list[Row]) -> pa.RecordBatch:
-    """Rows as columns; many of them elsewhere, so that the loop does not stand still."""
-    make = gex_batch if table == "gex" else partial(rows_batch, table)
-    if len(rows) <= ROWS_ON_LOOP_MAX:
-        return make(rows)
-    return await anyio.to_thread.run_sync(make, rows)
+async def _hand_over(post: Post, writer: Writer) -> None:
+    counts: Counter[bool | None] = Counter()
+    for table, rows in post.rows.items():
+        if len(rows) <= ROWS_ON_LOOP_MAX:
+            told, ready = ready_rows(table, rows)
+        else:  # so that the loop does not stand still
+            told, ready = await anyio.to_thread.run_sync(ready_rows, table, rows)
+        counts.update(await writer.append_prepared(table, told, ready))
+    if post.rejected:
+        await writer.reject(post.rejected)
+    post.new_count, post.refused_count = counts[True], counts[None]

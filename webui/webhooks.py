@@ -81,15 +81,13 @@ class Webhooks:
         )
 
     async def run(self) -> None:
-        """Store what is posted, until cancelled; then it is over for good."""
-        with closing(self._queue):
-            async with anyio.create_task_group() as house:
-                house.start_soon(self._relay.run)
-                while True:
-                    self._latencies.show(self._board, "webhook.answer_ms")
-                    told = "POST /uw, POST /gex_history_url"
-                    self._board.state(PART, "ok", told, limit_s=SILENT_S)
-                    await anyio.sleep(SHOW_S)
+        """Show how it goes, until cancelled; then it is over for good."""
+        with closing(self._queue), closing(self._relay):
+            while True:
+                self._latencies.show(self._board, "webhook.answer_ms")
+                told = "POST /uw, POST /gex_history_url"
+                self._board.state(PART, "ok", told, limit_s=SILENT_S)
+                await anyio.sleep(SHOW_S)
 
     async def uw(self, request: Request) -> Response:
         """Frames and snapshots."""

@@ -9,12 +9,12 @@ from core.clock import SystemClock
 from storage.query_engine import Engine, EngineOptions
 from storage.query_tables import Scope
 from tests.fakes import gexbot_made as made
-from tests.unit.ingest.test_gex_tape import House, batch, spool
+from tests.unit.ingest.test_gex_tape import House, SentReady, batch, spool
 
 
-@pytest.fixture
-def house(tmp_path):
-    house = House(tmp_path)
+@pytest.fixture(params=[lambda tape: tape, SentReady], ids=["columns", "ready"])
+def house(tmp_path, request):
+    house = House(tmp_path, way=request.param)
     yield house
     house.store.close()
 

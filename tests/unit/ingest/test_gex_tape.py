@@ -11,20 +11,40 @@ import pytest
 from core.clock import HOUR_US
 from core.errors import FeedGarbled
 from core.settings import load_settings
-from ingest.gex_columns import rows_batch
+from ingest.gex_columns import TOLD, rows_batch
 from ingest.gex_snapshot import About, gex_batch, kind_of, parse_snapshot
 from ingest.gex_spool import SpoolWriter, check_name, spooled_parts
 from ingest.gex_tape import DAYS_MAX, GexTape
 from ingest.gex_uw import parse_market_agg, parse_option_trade
 from storage.opening import open_keeper, open_store
+from storage.prepared import prepare
 from tests.fakes import gexbot_made as made
 from tests.fakes.manual_clock import ManualClock
+
+
+class SentReady:
+    """The tape as the webhooks reach it: rows made ready elsewhere, told by a few values."""
+
+    def __init__(self, tape):
+        self._tape = tape
+
+    def __getattr__(self, name):
+        return getattr(self._tape, name)
+
+    def append_new(self, table, rows):
+        names = TOLD[table]
+        columns = [rows.column(name) for name in names]
+        columns[1] = columns[1].cast("int64")
+        told = zip(*(column.to_pylist() for column in columns), strict=True)
+        sent = json.loads(json.dumps(list(told)))
+        return self._tape.append_prepared(table, sent, prepare(table, rows))
 
 
 class House:
     """A data folder opened as the ingest process opens it."""
 
-    def __init__(self, root, clock=None):
+    def __init__(self, root, clock=None, way=lambda tape: tape):
+        self.way = way
         self.settings = load_settings({"DATA_DIR": str(root)}, environ={}, env_file=root / "none")
         self.clock = clock or ManualClock(made.CLOSE_S * 10**9)
         self.open()
@@ -32,16 +52,16 @@ class House:
     def open(self):
         self.store = open_store(self.settings, self.clock)
         self.keeper = open_keeper(self.settings, self.store, self.clock)
-        self.tape = GexTape(self.store, self.keeper, self.clock)
+        self.tape = self.way(GexTape(self.store, self.keeper, self.clock))
 
     def rows(self, symbol="NQ_NDX", table="gex"):
         reader = self.keeper.view().scan(table, symbol)
         return [row for batch in reader for row in batch.to_pylist()]
 
 
-@pytest.fixture
-def house(tmp_path):
-    house = House(tmp_path)
+@pytest.fixture(params=[lambda tape: tape, SentReady], ids=["columns", "ready"])
+def house(tmp_path, request):
+    house = House(tmp_path, way=request.param)
     yield house
     house.store.close()
 

@@ -1,27 +1,34 @@
 """Rows handed to the writer by another process."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from core.batch import Rejected, TickBatch
 from core.errors import DiskFull, StoreError, Unavailable
+from core.schema import TABLES
 from storage.arrow_stream import arrow_batch
 from storage.intake import (
+    LENGTHS,
     IntakeClient,
     IntakeServer,
     rejected_from,
     request_bytes,
     short_address,
+    split,
 )
-from storage.intake_loop import open_intake
+from storage.intake_loop import LoopIntake, open_intake
 from storage.paths import Paths
+from storage.prepared import Prepared, prepare
+from storage.slow import with_seq
 from tests.fakes.ticks import trades
 
 
@@ -37,7 +44,7 @@ class Writer:
             raise DiskFull("no room", hint="make room")
         if header["op"] == "broken":
             raise ZeroDivisionError
-        return {"done": len(self.asked), "rows": 5}
+        return {"done": len(self.asked), "rows": 5, "is_new": [True]}
 
 
 @pytest.fixture
@@ -115,28 +122,106 @@ def test_a_request_too_large_is_cut_off(paths: Paths) -> None:
 
 
 def test_a_loop_hands_on_the_same_rows_however_long_they_are(paths: Paths, writer: Writer) -> None:
-    rows = pa.RecordBatch.from_pydict({"symbol": ["MNQ" * 100_000]})
+    rows = pa.RecordBatch.from_pydict({"symbol": ["MNQ"], "reason": ["gone " * 100_000]})
+    ready = prepare("gaps", rows)
 
     async def hand_on() -> None:
         intake = await open_intake(paths)
-        assert await intake.append_rows("gaps", rows) == []
-        await intake.close()
+        assert await intake.append_prepared("gaps", [["MNQ"]], ready) == [True]
+        await intake.reject([])
+        intake.close()
         with pytest.raises(Unavailable, match="hung up"):
-            await intake.append_rows("gaps", rows)
+            await intake.reject([])
 
     anyio.run(hand_on)
-    ((header, body),) = writer.asked
-    assert header == {"op": "append_rows", "table": "gaps"}
-    assert arrow_batch(body).equals(rows)
+    header, body = writer.asked[0]
+    assert header.items() >= {"table": "gaps", "told": [["MNQ"]], "seq_at": ready.seq_at}.items()
+    arrived = arrow_batch(Prepared(body, 1, header["seq_at"]).numbered(5)).to_pylist()
+    assert arrived == with_seq(TABLES["gaps"], rows, 5).to_pylist()
 
 
-def test_requests_that_do_not_wait_for_their_reply_are_hung_up_on(
+def test_who_asks_at_once_gets_each_his_own_reply(paths: Paths, writer: Writer) -> None:
+    async def ask_all() -> list[int]:
+        intake = await open_intake(paths)
+        found: dict[int, int] = {}
+
+        async def ask(number: int) -> None:
+            found[number] = (await intake.ask({"op": "fine"}, bytes(number * 9_000)))["done"]
+
+        async with anyio.create_task_group() as askers:
+            for number in range(40):
+                askers.start_soon(ask, number)
+            askers.start_soon(give_up, intake)
+        with pytest.raises(StoreError, match="no room"):
+            await intake.ask({"op": "full"})
+        intake.close()
+        return [found[number] for number in range(40)]
+
+    async def give_up(intake: LoopIntake) -> None:
+        with anyio.move_on_after(0):
+            await intake.ask({"op": "fine"})
+
+    assert anyio.run(ask_all) == list(range(1, 41))
+    assert [len(body) for _, body in writer.asked[:40]] == [number * 9_000 for number in range(40)]
+
+
+def test_a_writer_that_stops_tells_everybody_who_waits(tmp_path: Path, writer: Writer) -> None:
+    paths = Paths(tmp_path)
+    has_begun, may_end = threading.Event(), threading.Event()
+
+    def answer_late(header: dict[str, Any], body: bytes) -> dict[str, Any]:
+        has_begun.set()
+        may_end.wait()
+        return {}
+
+    server = IntakeServer(paths, answer_late)
+    server.start()
+    lost: list[str] = []
+
+    async def ask(intake: LoopIntake) -> None:
+        try:
+            await intake.ask({"op": "fine"})
+        except Unavailable as error:
+            lost.append(error.message)
+
+    async def ask_all() -> None:
+        intake = await open_intake(paths)
+        async with anyio.create_task_group() as askers:
+            for _ in range(3):
+                askers.start_soon(ask, intake)
+            await anyio.to_thread.run_sync(has_begun.wait)
+            server.stop()
+
+    anyio.run(ask_all)
+    may_end.set()
+    assert lost == ["the writer hung up"] * 3
+
+
+def test_requests_in_pieces_and_together_are_answered_in_their_order(
     paths: Paths, writer: Writer
 ) -> None:
+    sent = b"".join(request_bytes({"op": op}, op.encode() * 5) for op in "abc")
     with socket.socket(socket.AF_UNIX) as caller:
         with short_address(paths.intake_socket) as address:
             caller.connect(address)
-        caller.sendall(request_bytes({"op": "a"}) + request_bytes({"op": "b"}))
+        for start in range(0, len(sent), 7):
+            caller.sendall(sent[start : start + 7])
         caller.settimeout(5)
-        assert caller.recv(1) == b""
+        raw = bytearray()
+        replies: list[int] = []
+        while len(replies) < 3:
+            raw += caller.recv(11)
+            replies += [reply["done"] for reply, _ in split(raw)]
+    assert replies == [1, 2, 3]
+    assert writer.asked == [({"op": op}, op.encode() * 5) for op in "abc"]
+
+
+def test_what_is_no_request_is_hung_up_on(paths: Paths, writer: Writer) -> None:
+    for raw in (b"\xff" * 8, LENGTHS.pack(2, 0) + b"[]", LENGTHS.pack(1, 0) + b"{"):
+        with socket.socket(socket.AF_UNIX) as caller:
+            with short_address(paths.intake_socket) as address:
+                caller.connect(address)
+            caller.sendall(raw)
+            caller.settimeout(5)
+            assert caller.recv(1) == b""
     assert writer.asked == []
