@@ -63,7 +63,8 @@ class LatestAnswers:
             if found is not None:
                 batches.append(found[0])
                 sent_bytes += found[1]
-        table = pa.Table.from_batches(batches, SCHEMA.with_metadata(metadata))
+        # A schema of its own would be compared with each batch's field by field, every time.
+        table = pa.Table.from_batches(batches, SCHEMA).replace_schema_metadata(metadata)
         return table if len(batches) == 1 else table.combine_chunks(), sent_bytes
 
     def _cold(self, symbol: str, now_us: int) -> tuple[pa.RecordBatch, int] | None:
