@@ -74,7 +74,7 @@ class Newest:
         last = dict(zip(self._identities(block, places), places.tolist(), strict=True))
         spots = self._spots.get(symbol, {})
         for contract, spot in list(spots.items()):
-            row = last.get(spot.identity)
+            row = last.get(spot.identity) if spot.identity[1] else None  # 0 is no identity
             # What revises itself alone stands: a correction is the trade as it should have been.
             is_later = row is not None and (spot[1:3] != (segment.number, number) or row > spot.row)
             if is_later:

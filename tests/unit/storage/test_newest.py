@@ -114,6 +114,14 @@ def test_a_corrected_trade_gives_way_to_its_correction(house, is_restarted):
     assert house.views.view().latest("MNQ")["price"][0].as_py() == 77.0
 
 
+def test_a_cancel_that_names_no_trade_takes_none_away(house):
+    house.add(FRONT, 5, 10, source_seq=np.zeros(5, np.int64))
+    house.restart()  # what is looked for again is looked for in the new segment alone
+    unnamed = np.zeros(1, np.int64)
+    house.revise(FRONT, 20, "cancel", valid=np.array([False]), source_seq=unnamed)
+    assert house.latest == (FRONT, 0)
+
+
 def test_where_all_are_cancelled_there_is_no_latest(house):
     house.add(FRONT, 1, 10)
     house.revise(FRONT, 10, "cancel", valid=np.array([False]))
