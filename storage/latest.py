@@ -5,6 +5,7 @@ newest row; as long as those stay the same, an answer is one slice of it.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -21,13 +22,25 @@ AGE = pa.field("age_ms", pa.float64(), nullable=False)
 MS_PER_US = NS_PER_US / NS_PER_MS
 
 
-class _Ready(NamedTuple):
+class Found(NamedTuple):
+    """A row and what it weighs in Arrow buffers; while a symbol has no newer one, the same object.
+
+    Its age is then that of the last time it was asked for.
+    """
+
+    row: pa.RecordBatch
+    bytes: int
+
+
+@dataclass(slots=True)
+class _Ready:
     place: int  # segment and block, as the head packs them
     coded: list[tuple[memoryview, int]]  # codes of a text column, and the one that repeats
     times: memoryview
     batch: pa.RecordBatch
     row_bytes: int
     ages: NDArray[np.float64]
+    last: tuple[int, Found] | None = None  # number and row of the last answer
 
 
 class LatestTrades:
@@ -50,8 +63,8 @@ class LatestTrades:
         self._slots: dict[str, int] = {}
         self._ready: dict[int, _Ready] = {}
 
-    def get(self, symbol: str, now_us: int) -> tuple[pa.RecordBatch, int] | None:
-        """The row and what it weighs in Arrow buffers, or None where none is hot.
+    def get(self, symbol: str, now_us: int) -> Found | None:
+        """A symbol's row, or None where none is hot.
 
         This is most of what a polling client waits for, hence the few and plain steps.
         """
@@ -75,7 +88,10 @@ class LatestTrades:
             ready = self._prepare(block, row, packed >> 16)
             self._ready[slot] = ready
         ready.ages[row] = (now_us - ready.times[row]) * MS_PER_US
-        return ready.batch.slice(row, 1), ready.row_bytes
+        last = ready.last
+        if last is None or last[0] != row:
+            last = ready.last = (row, Found(ready.batch.slice(row, 1), ready.row_bytes))
+        return last[1]
 
     def _find(self, trades: FastReader, symbol: str) -> int | None:
         """Where the head says where a symbol's row is; codes of words never change."""
