@@ -108,7 +108,12 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("WEB_PORT", "8877", _whole(0, 65_535), "web port; 0 picks a free one"),
     Setting("TLS_CERT", "", _text, "certificate chain (PEM); needed to listen beyond loopback"),
     Setting("TLS_KEY", "", _text, "private key (PEM) of TLS_CERT"),
-    Setting("CLUSTER_URL", "", _text, "Spark Connect address for queries beyond one machine"),
+    Setting(
+        "CLUSTER_URL",
+        "",
+        _text,
+        "Spark Connect address for queries beyond one machine; no part uses it yet",
+    ),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 REDIS_SCHEMES = ("redis", "rediss", "unix")

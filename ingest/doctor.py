@@ -43,6 +43,8 @@ def look(settings: Settings, clock: Clock) -> Iterator[Finding]:
     yield _credentials(settings, "tastytrade", "TASTYTRADE_CLIENT_SECRET TASTYTRADE_REFRESH_TOKEN")
     yield _credentials(settings, "GEXBot", "GEXBOT_API_KEY")
     yield _redis(settings)
+    if settings.text("CLUSTER_URL"):
+        yield Finding("wrong", "cluster", "CLUSTER_URL is set, but no part uses it yet; unset it")
     yield from look_sierra(settings.sierra_dir, settings.words("SIERRA_SYMBOLS"), clock)
 
 
