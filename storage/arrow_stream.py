@@ -25,12 +25,17 @@ def arrow_batch(raw: bytes | memoryview) -> pa.RecordBatch:
     Of a batch of one row the schema is most of the work, so it is read once.
     """
     buffer = pa.py_buffer(raw)
-    head_bytes = _PREFIX_BYTES + int.from_bytes(raw[4:_PREFIX_BYTES], "little")
-    schema = _schema_of(bytes(raw[:head_bytes]))
+    head = head_bytes(raw)
+    schema = _schema_of(bytes(raw[:head]))
     if schema is not None:
-        return pa.ipc.read_record_batch(buffer.slice(head_bytes), schema)
+        return pa.ipc.read_record_batch(buffer.slice(head), schema)
     with pa.ipc.open_stream(buffer) as reader:
         return reader.read_next_batch()
+
+
+def head_bytes(raw: bytes | memoryview) -> int:
+    """Length of a stream's first message: of a whole stream its schema."""
+    return _PREFIX_BYTES + int.from_bytes(raw[4:_PREFIX_BYTES], "little")
 
 
 @lru_cache(maxsize=SCHEMAS_MAX)

@@ -94,10 +94,12 @@ class HotReader:
         """Visible rows of a slow table, all symbols, as they were stored, in seq order."""
         return self._slow(table).plain(after_seq=after_seq, up_to_seq=up_to_seq)
 
-    def last_row(self, table: str, symbol: str, *, after_seq: int = 0) -> pa.RecordBatch | None:
-        """The row of a slow table stored last of a symbol, if its seq is above `after_seq`."""
-        up_to_seq = self.watermarks(table).visible_seq
-        return self._slow(table).last_row(symbol, after_seq=after_seq, up_to_seq=up_to_seq)
+    def last_values(
+        self, table: str, symbol: str, names: Sequence[str], *, after_seq: int = 0
+    ) -> dict[str, object] | None:
+        """Columns of the row of a slow table stored last of a symbol, if its seq is above one."""
+        seq = self.watermarks(table).visible_seq
+        return self._slow(table).last_values(symbol, names, after_seq=after_seq, up_to_seq=seq)
 
     def front(self, symbol: str) -> str | None:
         """A symbol's front contract, or None where any contract's trade is its latest."""

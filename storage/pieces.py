@@ -20,6 +20,7 @@ from storage.reader import HotSlice
 FANOUT: Final = 8
 LEVEL_MAX: Final = 3  # 8 to the power of it frames; then a piece stays as it is
 PIECE_BYTES: Final = 1 << 20  # so does one that is as large
+FRAMES_MAX: Final = FANOUT**LEVEL_MAX
 Ints = NDArray[np.int64]
 _FIRST = pa.array([0], pa.int16())
 
@@ -100,23 +101,28 @@ class Piece:
         return rows.take(pa.array(np.argsort(rows.column("seq").to_numpy())))
 
 
-def piece_of(table: str, rows: pa.RecordBatch, size: int) -> Piece:
-    """The rows of a frame, at least one, in seq order."""
+def piece_of(table: str, batches: Sequence[pa.RecordBatch], size: int) -> Piece:
+    """The rows of one frame or of some, at least one row each, in seq order."""
+    level = min((len(batches).bit_length() - 1) // (FANOUT.bit_length() - 1), LEVEL_MAX)
+    rows = batches[0] if len(batches) == 1 else one_batch(batches)
+    return Piece(table, _groups_of(table, rows), level=level, size=size)
+
+
+def _groups_of(table: str, rows: pa.RecordBatch) -> dict[str, Group]:
     symbols = rows.column("symbol")
     if rows.num_rows == 1:
-        return Piece(table, {symbols[0].as_py(): Group(table, rows)}, level=0, size=size)
+        return {symbols[0].as_py(): Group(table, rows)}
     codes = symbols.dictionary_encode()
     names = codes.dictionary.to_pylist()
     if len(names) == 1:
-        return Piece(table, {names[0]: Group(table, rows)}, level=0, size=size)
+        return {names[0]: Group(table, rows)}
     order = codes.indices.to_numpy()
     rows = rows.take(pa.array(np.argsort(order, kind="stable")))
     ends = np.cumsum(np.bincount(order)).tolist()
-    groups = {
+    return {
         name: Group(table, rows.slice(first, end - first))
         for name, first, end in zip(names, [0, *ends], ends, strict=False)
     }
-    return Piece(table, groups, level=0, size=size)
 
 
 def add_piece(pieces: list[Piece], piece: Piece) -> None:

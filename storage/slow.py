@@ -46,6 +46,11 @@ class Frame:
     payload: memoryview
 
     @property
+    def last_seq(self) -> int:
+        """Seq of its last row."""
+        return self.first_seq + self.rows - 1
+
+    @property
     def is_reservation(self) -> bool:
         """Whether its numbers belong to rows that are not here."""
         return not len(self.payload)

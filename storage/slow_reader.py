@@ -1,7 +1,14 @@
-"""The hot rows of a slow table as any process may read them: frames of a log, decoded once."""
+"""The hot rows of a slow table as any process may read them: frames of a log, decoded once.
 
+Frames wait undecoded until rows are asked for, or are so many that they make a piece of their own:
+decoding and folding many together takes a fraction of what they take one by one, and whoever wants
+a symbol's newest row, again and again, needs hardly any of them.
+"""
+
+import os
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,12 +16,14 @@ import pyarrow as pa
 from core.errors import Unavailable
 from storage.arrow_stream import arrow_batch
 from storage.head import Word
+from storage.one_row import Shapes, plain_row
 from storage.paths import Paths
-from storage.pieces import Piece, add_piece, piece_of
+from storage.pieces import FRAMES_MAX, PIECE_BYTES, Piece, add_piece, piece_of
 from storage.ranges import ANY_TIME, Range
 from storage.reader import TRIES_MAX, HotSlice, OldestSegment, open_head
-from storage.slow import scan_frames
+from storage.slow import Frame, scan_frames
 
+READ_BYTES = 1 << 20
 NEWS = (Word.GENERATION, Word.FIRST_SEGMENT, Word.LAST_SEGMENT, Word.VISIBLE_SEQ)
 
 
@@ -22,25 +31,40 @@ class _Log:
     """One log file: how far it was read, and its rows."""
 
     def __init__(self, path: Path, table: str) -> None:
-        self._path = path
+        # Kept open, since it is read again and again; the name may be gone before we are.
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._file)
         self._table = table
         self._read_bytes = 0
+        self.waiting: list[Frame] = []
+        self._waiting_bytes = 0
         self.pieces: list[Piece] = []
 
     def refresh(self) -> None:
         """Read what was written since."""
-        if self._path.stat().st_size == self._read_bytes:
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._read_bytes)
-            raw = memoryview(file.read())
+        found = []
+        place = self._read_bytes
+        while part := os.pread(self._file, READ_BYTES, place):
+            found.append(part)
+            place += len(part)
+        raw = memoryview(b"".join(found))
         end = 0
         for frame in scan_frames(raw):
             if not frame.is_reservation:
-                rows = arrow_batch(frame.payload)
-                add_piece(self.pieces, piece_of(self._table, rows, len(frame.payload)))
+                self.waiting.append(frame)
+                self._waiting_bytes += len(frame.payload)
+                if len(self.waiting) >= FRAMES_MAX or self._waiting_bytes >= PIECE_BYTES:
+                    self.decode()
             end = frame.end
         self._read_bytes += end
+
+    def decode(self) -> None:
+        """Make a piece of the frames that wait."""
+        if self.waiting:
+            batches = [arrow_batch(frame.payload) for frame in self.waiting]
+            piece = piece_of(self._table, batches, self._waiting_bytes)
+            add_piece(self.pieces, piece)
+            self.waiting, self._waiting_bytes = [], 0
 
 
 class SlowReader:
@@ -51,6 +75,8 @@ class SlowReader:
         self.table = table
         self.head = open_head(paths, table)
         self._seen: tuple[int, ...] = ()
+        self._decoded: tuple[int, ...] = ()
+        self._shapes = Shapes()
         self._generation = -1
         self._logs: dict[int, _Log] = {}
         self._pieces: tuple[Piece, ...] = ()
@@ -77,15 +103,41 @@ class SlowReader:
         found = [piece.plain(after_seq, up_to_seq) for piece in self._after(after_seq)]
         return [rows for rows in reversed(found) if rows is not None]
 
-    def last_row(self, symbol: str, *, after_seq: int, up_to_seq: int) -> pa.RecordBatch | None:
-        """The row of a symbol stored last with after_seq < seq <= up_to_seq, text as stored."""
-        for piece in self._after(after_seq):
-            group = piece.groups.get(symbol)
-            if group is not None:
-                end = int(group.seqs.searchsorted(up_to_seq, "right"))
-                if end and group.seqs[end - 1] > after_seq:
-                    return group.rows.slice(end - 1, 1)
+    def last_values(
+        self, symbol: str, names: Sequence[str], *, after_seq: int, up_to_seq: int
+    ) -> dict[str, object] | None:
+        """Columns of the row of a symbol stored last with after_seq < seq <= up_to_seq."""
+        with self._lock:
+            self._look()
+            for _, log in sorted(self._logs.items(), reverse=True):
+                for frame in reversed(log.waiting):
+                    if frame.last_seq <= after_seq:
+                        return None
+                    if frame.first_seq <= up_to_seq:
+                        found = self._values(frame, symbol, names, after_seq, up_to_seq)
+                        if found is not None:
+                            return found
+                for piece in reversed(log.pieces):
+                    if piece.last_seq <= after_seq:
+                        return None
+                    row = _last_of(piece, symbol, after_seq, up_to_seq)
+                    if row is not None:
+                        return plain_row(row, names)
         return None
+
+    def _values(
+        self, frame: Frame, symbol: str, names: Sequence[str], after_seq: int, up_to_seq: int
+    ) -> dict[str, object] | None:
+        if frame.rows == 1:
+            shape = self._shapes.of(frame.payload)
+            if shape.values(frame.payload, ("symbol",)) != {"symbol": symbol}:
+                return None
+            found = shape.values(frame.payload, names)
+            if found is not None:
+                return found
+        piece = piece_of(self.table, [arrow_batch(frame.payload)], len(frame.payload))
+        row = _last_of(piece, symbol, after_seq, up_to_seq)
+        return None if row is None else plain_row(row, names)
 
     def oldest(self) -> OldestSegment | None:
         """The oldest log; None where it is the one being written."""
@@ -114,18 +166,27 @@ class SlowReader:
     def _news(self) -> tuple[Piece, ...]:
         """Every log there is, read to its end."""
         with self._lock:
-            for _ in range(TRIES_MAX):
-                # Before the files: what is written after is seen at the next look.
-                seen = tuple(self.head.words[word] for word in NEWS)
-                if seen == self._seen:
-                    return self._pieces
-                try:
-                    self._refresh()
-                except FileNotFoundError:
-                    continue  # let go between reading the head and opening it
-                self._seen = seen
+            self._look()
+            if self._decoded != self._seen:
+                for log in self._logs.values():
+                    log.decode()
+                self._decoded = self._seen
                 self._pieces = tuple(p for _, log in sorted(self._logs.items()) for p in log.pieces)
-                return self._pieces
+            return self._pieces
+
+    def _look(self) -> None:
+        """Read what was written since the last look."""
+        for _ in range(TRIES_MAX):
+            # Before the files: what is written after is seen at the next look.
+            seen = tuple(self.head.words[word] for word in NEWS)
+            if seen == self._seen:
+                return
+            try:
+                self._refresh()
+            except FileNotFoundError:
+                continue  # let go between reading the head and opening it
+            self._seen = seen
+            return
         raise Unavailable(f"logs of {self.table} come and go too fast", hint="ask again")
 
     def _refresh(self) -> None:
@@ -141,3 +202,12 @@ class SlowReader:
                 path = self._paths.segment(self.table, number)
                 self._logs[number] = _Log(path, self.table)
             self._logs[number].refresh()
+
+
+def _last_of(piece: Piece, symbol: str, after_seq: int, up_to_seq: int) -> pa.RecordBatch | None:
+    """The row of a symbol stored last in a piece with after_seq < seq <= up_to_seq."""
+    group = piece.groups.get(symbol)
+    if group is None:
+        return None
+    end = int(group.seqs.searchsorted(up_to_seq, "right"))
+    return group.rows.slice(end - 1, 1) if end and group.seqs[end - 1] > after_seq else None

@@ -1,6 +1,7 @@
 """A slow table as it is read, against plain lists: however it grew, whenever it was looked at."""
 
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +12,10 @@ from core.schema import TABLES
 from storage.disk import OsDisk
 from storage.hot import HotReader
 from storage.paths import Paths
+from storage.pieces import FRAMES_MAX
 from storage.ranges import Range
 from storage.reader import HotSlice
+from storage.slow_reader import SlowReader
 from storage.store import Store, StoreOptions
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.ticks import START_US
@@ -47,6 +50,17 @@ def rows_as(found: pa.RecordBatch) -> list[Row]:
     )
 
 
+def last_of(reader: SlowReader, symbol: str, after: int, up_to: int) -> list[Row]:
+    names = ("symbol", "ts_event", "seq", "ticker")
+    found = reader.last_values(symbol, names, after_seq=after, up_to_seq=up_to)
+    if found is None:
+        return []
+    assert found["ticker"] == found["symbol"]
+    assert isinstance(found["ts_event"], datetime)
+    us = int(found["ts_event"].replace(tzinfo=UTC).timestamp() * 1_000_000)
+    return [(str(found["symbol"]), us - START_US, int(str(found["seq"])))]
+
+
 def check_slice(part: HotSlice) -> list[Row]:
     found = rows_as(part.batch)
     assert part.batch.schema == TABLES["gex"].schema
@@ -61,6 +75,9 @@ def check_slice(part: HotSlice) -> list[Row]:
 def check(hot: HotReader, rows: list[Row], after: int, up_to: int, wanted: Range) -> None:
     shown = [row for row in rows if after < row[2] <= up_to]
     reader = hot.table("gex")
+    for symbol in SYMBOLS:  # before anything else had the frames decoded
+        mine = [row for row in shown if row[0] == symbol]
+        assert last_of(reader, symbol, after, up_to) == mine[-1:]
     assert [
         row
         for batch in reader.plain(after_seq=after, up_to_seq=up_to)
@@ -82,9 +99,8 @@ def check(hot: HotReader, rows: list[Row], after: int, up_to: int, wanted: Range
         ]
         assert set(inside) <= set(seen) <= set(mine)
         assert all(wanted.overlaps(part.min_ts_us, part.max_ts_us) for part in some)
-        last = reader.last_row(symbol, after_seq=after, up_to_seq=up_to)
         if symbol:
-            assert (rows_as(last) if last else []) == mine[-1:]
+            assert last_of(reader, symbol, after, up_to) == mine[-1:]
 
 
 @settings(max_examples=60, deadline=None)
@@ -116,3 +132,22 @@ def test_every_look_gives_what_a_plain_list_would(
         check(hot, rows, after, min(up_to, len(rows)), wanted)
         check(hot, rows, 0, len(rows), Range())
         store.close()
+
+
+def test_who_only_wants_the_newest_row_leaves_few_frames_undecoded(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    hot = HotReader(Paths(tmp_path))
+    reader = hot.table("gex")
+    count = 2 * FRAMES_MAX + 5
+    for at in range(count):
+        row = {"symbol": SYMBOLS[at % 2], "ts_event": START_US + at, "ticker": SYMBOLS[at % 2]}
+        store.append_rows("gex", [row])
+        mine, other = SYMBOLS[at % 2], SYMBOLS[(at + 1) % 2]
+        assert last_of(reader, mine, at, at + 1) == [(mine, at, at + 1)]
+        assert last_of(reader, other, at, at + 1) == []
+    (log,) = reader._logs.values()
+    assert len(log.waiting) < FRAMES_MAX
+    assert sum(len(group.seqs) for piece in log.pieces for group in piece.groups.values())
+    seen = [row for part in hot.slices("gex", "") for row in check_slice(part)]
+    assert [row[2] for row in seen] == list(range(1, count + 1))
+    store.close()

@@ -14,9 +14,14 @@ def grown(frames: list[int], size_bytes: int = 100) -> list[Piece]:
     seq = 1
     for rows in frames:
         batch = with_seq(GAPS, [{"symbol": "MNQ", "gap_id": seq + k} for k in range(rows)], seq)
-        add_piece(pieces, piece_of("gaps", batch, size_bytes))
+        add_piece(pieces, piece_of("gaps", [batch], size_bytes))
         seq += rows
     return pieces
+
+
+def frame_of(seq: int) -> pa.RecordBatch:
+    """A row of one of two symbols."""
+    return with_seq(GAPS, [{"symbol": ("MNQ", "SPY")[seq % 2], "gap_id": seq}], seq)
 
 
 def seqs(pieces: list[Piece]) -> list[int]:
@@ -34,6 +39,14 @@ def test_however_many_frames_come_the_pieces_stay_few(frames: list[int]) -> None
     whole = FANOUT**LEVEL_MAX
     assert len(pieces) <= len(frames) // whole + LEVEL_MAX * (FANOUT - 1)
     assert seqs(pieces) == list(range(1, sum(frames) + 1))
+
+
+@pytest.mark.parametrize(("frames", "level"), [(1, 0), (7, 0), (8, 1), (64, 2), (512, 3), (600, 3)])
+def test_frames_that_are_read_together_make_a_piece_as_if_folded(frames: int, level: int) -> None:
+    piece = piece_of("gaps", [frame_of(seq) for seq in range(1, frames + 1)], 100)
+    assert piece.level == level
+    assert seqs([piece]) == list(range(1, frames + 1))
+    assert piece.groups["SPY"].seqs.tolist() == list(range(1, frames + 1, 2))
 
 
 def test_a_large_piece_is_not_copied_again() -> None:
