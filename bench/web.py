@@ -50,7 +50,7 @@ OPEN_SOCKETS = """(count) => Promise.all(window.tabs = [...Array(count)].map(() 
   let acked = 0;
   socket.onmessage = (event) => {
     const number = /"n":(\\d+)/.exec(event.data.slice(0, 40))?.[1];
-    if (!number || number - acked < 2) return;
+    if (!number || number - acked < 5) return;
     acked = number;
     socket.send(`{"ack":${number}}`);
   };

@@ -1,21 +1,28 @@
 """Ten frames a second for everybody: each topic is gathered and written down once, whoever reads.
 
-Nothing queues. A watcher is told that there is news and takes the newest of each of its topics when
-its last frame is on its way; what came between is skipped, which the page says. With nobody
-watching the hub looks once a second, so that the next page starts from now.
+Nothing queues. When a round is gathered, every watcher is handed the newest of its topics in one
+go, as bytes that were written for all who know as much. Who is skipped: whose last frame is still
+on its way, and whose page owes us an answer. A page tells every ACK_EVERY rounds what it painted
+last; once it is OVERDUE_MAX frames late with that, it gets nothing until it has caught up. With
+nobody watching the hub looks once a second, so that the next page starts from now.
 """
 
+import asyncio
 import re
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
 
 import anyio
 import anyio.to_thread
 import orjson
 
-from core.clock import NS_PER_MS, Clock
+from core.clock import NS_PER_MS, NS_PER_S, Clock
 from core.log import Log
 from webui.picture import Gatherer
+from webui.rounds import Round, Topic
 from webui.sheets import (
     coverage_sheet,
     events_sheet,
@@ -26,48 +33,56 @@ from webui.sheets import (
 )
 from webui.views_live import bar_frame, shown_ladder
 
-TICK_S = 0.1
+TICK_NS = 100 * NS_PER_MS
+REST_NS = 10 * NS_PER_MS  # at least, between ticks
 SLOW_TICKS = 10  # status, queries, events, gamma: once a second
 TEXT_TICKS = (0, 3, 5, 8)  # symbols: four times a second
+CHECK_ROUNDS = 20  # whether a watcher's session lasts: every two seconds
 TOPICS_MAX = 16
 WATCHERS_MAX = 100
-UNACKED_MAX = 4  # of which a page that keeps up leaves one unacknowledged
+ACK_EVERY = 5  # rounds after which a page tells what it painted last (static/stream.js)
+OVERDUE_MAX = 3
+UNACKED_MAX = ACK_EVERY + OVERDUE_MAX
 TOPIC = re.compile(
     r"status|symbols|queries|events|coverage|lags|(bar|ladder|gex):[A-Z0-9._/$-]{1,32}"
 )
 log = Log("web")
 
 
-@dataclass(slots=True)
-class Topic:
-    """The newest value of a topic as JSON; `version` is the tick it changed at.
+class Outlet(Protocol):
+    """Where a watcher's frames go."""
 
-    As long as what it was `made_of` is the same, it need not be made again.
-    """
-
-    version: int
-    body: bytes
-    made_of: object = None
+    def write(self, frame: bytes) -> bool:
+        """Take a frame without waiting; False where there is no room for it now."""
 
 
 @dataclass(eq=False, slots=True)
 class Watcher:
-    """One socket: what it wants, what it has, and what it has not yet said it got."""
+    """One socket: what it wants, the round it has seen, and what it has not yet said it got."""
 
     session_id: str
-    sent: dict[str, int] = field(default_factory=dict)
+    outlet: Outlet
+    is_over: Callable[[], bool] = lambda: False  # whether its session is
+    end: Callable[[], None] = lambda: None
+    topics: tuple[str, ...] = ()
+    seen: int = -1
     unacked: list[int] = field(default_factory=list)
     is_paused: bool = False
     is_revoked: bool = False
 
     def want(self, topics: Collection[str]) -> None:
-        """Follow exactly these; new ones are sent whole."""
-        named = [t for t in topics if TOPIC.fullmatch(t)][:TOPICS_MAX]
-        self.sent = {topic: self.sent.get(topic, -1) for topic in named}
+        """Follow exactly these, from a whole frame on."""
+        self.topics = tuple(dict.fromkeys(t for t in topics if TOPIC.fullmatch(t)))[:TOPICS_MAX]
+        self.seen = -1
 
     def ack(self, number: int) -> None:
         """The page has painted this frame and all before it."""
         self.unacked = [n for n in self.unacked if n > number]
+
+    def pause(self, is_paused: bool) -> None:
+        """Send nothing, or go on."""
+        self.is_paused = is_paused
+        self.unacked.clear()
 
     @property
     def may_send(self) -> bool:
@@ -84,8 +99,8 @@ class Hub:
         self._clock = clock
         self._topics: dict[str, Topic] = {}
         self._tick = 0
-        self._turn = anyio.Event()
-        self._frames: dict[tuple[str, ...], str] = {}
+        self._round = Round(0, 0, {})
+        self._handed_out = 0
         self._makers: Mapping[str, Callable[[], object]] = {
             "status": lambda: status_sheet(gatherer).as_dict(),
             "queries": lambda: queries_sheet(gatherer).as_dict(),
@@ -99,51 +114,65 @@ class Hub:
         }
 
     async def run(self) -> None:
-        """Tick until cancelled."""
+        """Tick until cancelled, in a thread of our own: what it reads may be on a disk."""
+        stopping = threading.Event()
+        show = partial(asyncio.get_running_loop().call_soon_threadsafe, self._hand_out)
+        try:
+            work = partial(self._work, stopping, show)
+            await anyio.to_thread.run_sync(
+                work, limiter=anyio.CapacityLimiter(1), abandon_on_cancel=True
+            )
+        finally:
+            stopping.set()
+
+    def _work(self, stopping: threading.Event, show: Callable[[], object]) -> None:
+        due_ns = self._clock.monotonic_ns()
         while True:
-            started = anyio.current_time()
-            wanted = frozenset(topic for w in self.watchers for topic in w.sent)
+            wanted: frozenset[str] = frozenset().union(*(w.topics for w in self.watchers.copy()))
             if wanted or self._tick % SLOW_TICKS == 0:
                 try:
-                    await anyio.to_thread.run_sync(self._gather, wanted)
+                    self._gather(wanted)
                 except Exception:
                     # The next tick may do better; ages on the pages say what is old.
                     log.exception("tick.failed")
-                self._frames = {}
-                turn, self._turn = self._turn, anyio.Event()
-                turn.set()
+                self._show()
+            now_ns = self._clock.monotonic_ns()
+            due_ns = max(due_ns + TICK_NS, now_ns + REST_NS)  # what was missed is not made up for
+            if self.watchers and not stopping.is_set():
+                show()
             self._tick += 1
-            await anyio.sleep(max(TICK_S - (anyio.current_time() - started), 0.01))
+            if stopping.wait((due_ns - now_ns) / NS_PER_S):
+                return
 
-    async def turn(self) -> None:
-        """Return when the next round is gathered."""
-        await self._turn.wait()
-
-    def frame(self, watcher: Watcher) -> tuple[int, str] | None:
-        """(number, text) of what is new for a watcher, None where nothing is."""
-        fresh = tuple(
-            name
-            for name, seen in watcher.sent.items()
-            if name in self._topics and self._topics[name].version > seen
-        )
-        if not fresh:
-            return None
-        text = self._frames.get(fresh)
-        if text is None:
-            parts = b",".join(orjson.dumps(name) + b":" + self._topics[name].body for name in fresh)
-            now_ms = self._clock.now_ns() // NS_PER_MS
-            head = b'{"v":1,"n":%d,"t":%d,"d":{' % (self._tick, now_ms)
-            text = self._frames[fresh] = (head + parts + b"}}").decode()
-        for name in fresh:
-            watcher.sent[name] = self._topics[name].version
-        watcher.unacked.append(self._tick)
-        return self._tick, text
+    def offer(self, watcher: Watcher) -> None:
+        """Send what is new for a watcher, where it would be looked at; end one that is revoked."""
+        if watcher.is_revoked:
+            watcher.end()
+        if watcher.is_revoked or not watcher.may_send:
+            return
+        now = self._round
+        frame = now.frame(watcher.topics, watcher.seen)
+        if frame is not None and watcher.outlet.write(frame):
+            watcher.seen = now.number
+            watcher.unacked.append(now.number)
 
     def revoke(self, session_id: str) -> None:
         """Have the sockets of a session closed at the next tick."""
         for watcher in self.watchers.copy():
             if watcher.session_id == session_id:
                 watcher.is_revoked = True
+
+    def _show(self) -> None:
+        """Let what was gathered be seen, as of one tick."""
+        now_ms = self._clock.now_ns() // NS_PER_MS
+        self._round = Round(self._tick, now_ms, self._topics.copy())
+
+    def _hand_out(self) -> None:
+        self._handed_out += 1
+        is_check = self._handed_out % CHECK_ROUNDS == 0
+        for watcher in self.watchers:
+            watcher.is_revoked |= is_check and watcher.is_over()
+            self.offer(watcher)
 
     def _gather(self, wanted: Collection[str]) -> None:
         is_slow = self._tick % SLOW_TICKS == 0
@@ -155,14 +184,15 @@ class Hub:
         for topic in wanted:
             kind, _, symbol = topic.partition(":")
             by_kind.setdefault(kind, []).append(symbol)
+        is_text = "symbols" in by_kind and self._tick % SLOW_TICKS in TEXT_TICKS
         if is_slow:
             self._publish_slow(by_kind)
-        elif "symbols" in by_kind and self._tick % SLOW_TICKS in TEXT_TICKS:
-            self.gatherer.look_at(list(self.gatherer.market.symbols))
         else:
             known = self.gatherer.market.symbols
-            self.gatherer.look_at([name for name in by_kind.get("bar", ()) if name in known])
-        if "symbols" in by_kind and self._tick % SLOW_TICKS in TEXT_TICKS:
+            drawn = [name for name in by_kind.get("bar", ()) if name in known]
+            priced = [name for name in known if name not in drawn] if is_text else []
+            self.gatherer.look_at(drawn, priced=priced)
+        if is_text:
             self._publish("symbols", symbols_sheet(self.gatherer).as_dict())
         for symbol in by_kind.get("bar", ()):
             self._publish_bar(symbol)

@@ -23,6 +23,7 @@ from webui.edge import own_aliases, own_names
 from webui.house import open_house
 from webui.mcp import mcp_route
 from webui.webhooks import open_webhooks
+from webui.wire import Wire
 
 PUBLISH_S = 1
 STOP_S_MAX = 2  # for answers under way; then they are cut
@@ -108,7 +109,7 @@ def _serve(app: Starlette, listener: socket.socket, settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        ws="websockets-sansio",
+        ws=Wire,
         ws_max_size=WS_BYTES_MAX,
         ws_per_message_deflate=False,
         lifespan="on",

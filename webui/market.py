@@ -22,6 +22,11 @@ SYMBOLS_MAX = 50
 HISTORY_US = 7 * DAY_US
 REVISED_MAX = 5  # minutes computed anew in one look
 NYSE_SYMBOLS = frozenset({"SPY", "QQQ", "VIX", "IWM", "DIA", "SPX", "NDX"})
+LADDER_COLUMNS = ("seq", "ts_event", "bid_px", "bid_sz", "ask_px", "ask_sz", "valid")
+GEX_COLUMNS = (
+    *("ticker", "ts_event", "spot", "net_gex", "strikes"),
+    *("zero_gamma", "major_pos_vol", "major_neg_vol"),
+)
 LIMIT_S: Mapping[str, float] = {"rth": 60.0, "eth": 300.0, "closed": 300.0}
 log = Log("web")
 
@@ -98,20 +103,28 @@ class MarketBook:
             except Unavailable as error:
                 log.warning("symbol.not_read", symbol=now.symbol, why=error.message)
 
+    def look_at_prices(self, names: Sequence[str]) -> None:
+        """Take in the last prices of some symbols alone, which is a fraction of the work."""
+        for name in names:
+            self._price(self.symbols[name])
+
     def _take(self, now: SymbolNow, fresh: Sequence[TradeRows], now_ns: int) -> None:
         now.bars.take(fresh)
         for minute_us in sorted(now.bars.revised)[-REVISED_MAX:]:
             now.bars.revised.discard(minute_us)
             now.bars.put(minute_us, self._minute(now.symbol, minute_us))
-        last = self._tape.last_price(now.symbol)
-        if last is not None:
-            now.price, now.bid, now.ask, now.ts_us = last
-        elif now.price is None and (bars := now.bars.minutes.last(1)):
+        if not self._price(now) and now.price is None and (bars := now.bars.minutes.last(1)):
             now.price, now.ts_us = bars[0].close, bars[0].last_us
         minute = now_ns // MINUTE_NS
         if minute != now.opened_minute:
             now.day_open = day_open(now.bars, day_start_us(now_ns, now.market))
             now.opened_minute = minute if now.day_open is not None else -1
+
+    def _price(self, now: SymbolNow) -> bool:
+        last = self._tape.last_price(now.symbol)
+        if last is not None:
+            now.price, now.bid, now.ask, now.ts_us = last
+        return last is not None
 
     def _is_behind(self, now: SymbolNow, first_seq: int) -> bool:
         """Whether rows were sealed and let go before they were seen here."""
@@ -142,21 +155,25 @@ class MarketBook:
 
     def gex(self, symbol: str) -> dict[str, object] | None:
         """The newest snapshot of a symbol's ticker."""
-        return self._newest(self._gex, "gex", gex_ticker(symbol))
+        return self._newest(self._gex, "gex", gex_ticker(symbol), GEX_COLUMNS)
 
     def ladder(self, symbol: str) -> dict[str, object] | None:
         """The newest sample of a symbol's book."""
-        return self._newest(self._ladders, "book", symbol)
+        return self._newest(self._ladders, "book", symbol, LADDER_COLUMNS)
 
     def _newest(
-        self, held: dict[str, dict[str, object]], table: str, symbol: str
+        self,
+        held: dict[str, dict[str, object]],
+        table: str,
+        symbol: str,
+        names: Sequence[str],
     ) -> dict[str, object] | None:
         """The last row of a slow table, looked for only among rows not looked at before."""
         try:
             visible_seq = self._tape.watermarks(table).visible_seq
             seen = self._seen.get((table, symbol), 0)
             if visible_seq > seen:
-                row = self._tape.last_row(table, symbol, seen)
+                row = self._tape.last_values(table, symbol, names, seen)
                 self._seen[table, symbol] = visible_seq
                 if row is not None:
                     held[symbol] = row

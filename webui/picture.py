@@ -123,10 +123,12 @@ class Gatherer:
         self._measure_storage()
         self._cover()
 
-    def look_at(self, symbols: Sequence[str]) -> None:
-        """Take in what is new of a few symbols; ten times a second."""
+    def look_at(self, symbols: Sequence[str], *, priced: Sequence[str] = ()) -> None:
+        """Take in what is new of a few symbols, and of others their prices; ten times a second."""
         try:
-            self.market.look(self.clock.now_ns(), only=symbols)
+            if symbols:
+                self.market.look(self.clock.now_ns(), only=symbols)
+            self.market.look_at_prices(priced)
         except PipelineError:
             self.is_stored = False  # said once a second by `look`
 

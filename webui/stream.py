@@ -1,5 +1,7 @@
 """The socket of a tab: it says which topics it wants, the hub's frames go out, latest wins."""
 
+from functools import partial
+
 import anyio
 import orjson
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -8,10 +10,11 @@ from core.errors import AccessError, PipelineError
 from core.log import Log
 from webui.access import SCOPES_IN, Gate, Visitor, check_origin
 from webui.hub import WATCHERS_MAX, Hub, Watcher
+from webui.wire import EXTENSION, Wire
 
 CLOSE_LOGIN = 4401
 CLOSE_BUSY = 1013
-RECHECK_TICKS = 20  # about two seconds
+CLOSE_GARBLED = 1007
 log = Log("web")
 
 
@@ -33,16 +36,13 @@ class Stream:
         if len(self._hub.watchers) >= WATCHERS_MAX:
             await socket.close(CLOSE_BUSY)
             return
-        watcher = Watcher(visitor.session_id)
-        self._hub.watchers.add(watcher)
         try:
             await socket.send_json({"hello": {"build": self._build}})
-            async with anyio.create_task_group() as both:
-                both.start_soon(self._send, socket, watcher, both.cancel_scope)
-                await self._receive(socket, watcher)
-                both.cancel_scope.cancel()
-        finally:
-            self._hub.watchers.discard(watcher)
+            code = await self._follow(socket, visitor)
+            if code is not None:
+                await socket.close(code)
+        except (WebSocketDisconnect, RuntimeError):
+            log.debug("socket.gone")  # between our look and our send
 
     def _admit(self, socket: WebSocket) -> Visitor | None:
         try:
@@ -56,28 +56,26 @@ class Stream:
             log.warning("socket.refused", why=error.message)
             return None
 
-    async def _send(self, socket: WebSocket, watcher: Watcher, scope: anyio.CancelScope) -> None:
-        rounds, is_there = 0, True
-        while is_there:
-            await self._hub.turn()
-            rounds += 1
-            if rounds % RECHECK_TICKS == 0:
-                watcher.is_revoked |= self._is_over(socket)
-            is_there = await self._offer(socket, watcher)
-        scope.cancel()
+    async def _follow(self, socket: WebSocket, visitor: Visitor) -> int | None:
+        """Have the hub write to the socket until it ends; with which code to close it, if at all.
 
-    async def _offer(self, socket: WebSocket, watcher: Watcher) -> bool:
-        """Send what is new; whether the tab is still to be served."""
-        try:
-            if watcher.is_revoked:
-                await socket.close(CLOSE_LOGIN)
-                return False
-            if watcher.may_send and (found := self._hub.frame(watcher)):
-                await socket.send_text(found[1])
-        except (WebSocketDisconnect, RuntimeError):
-            log.debug("socket.gone")  # between our look and our send
-            return False
-        return True
+        Messages are answered where they come in; those in pieces are read here.
+        """
+        wire: Wire = socket.scope["extensions"][EXTENSION]["wire"]
+        with anyio.CancelScope() as until:
+            is_over = partial(self._is_over, socket)
+            watcher = Watcher(visitor.session_id, wire, is_over, until.cancel)
+            wire.on_text = partial(self._take, watcher)
+            self._hub.watchers.add(watcher)
+            try:
+                while True:
+                    self._take(watcher, await socket.receive_text())
+            except (WebSocketDisconnect, KeyError):  # KeyError: bytes, which no page of ours sends
+                return None
+            finally:
+                wire.on_text = None
+                self._hub.watchers.discard(watcher)
+        return CLOSE_LOGIN if watcher.is_revoked else CLOSE_GARBLED
 
     def _is_over(self, socket: WebSocket) -> bool:
         try:
@@ -85,25 +83,20 @@ class Stream:
         except PipelineError:
             return True
 
-    async def _receive(self, socket: WebSocket, watcher: Watcher) -> None:
-        while True:
-            try:
-                message = orjson.loads(await socket.receive_text())
-            except (WebSocketDisconnect, KeyError):
+    def _take(self, watcher: Watcher, raw: bytes | str) -> None:
+        try:
+            message = orjson.loads(raw)
+        except ValueError:
+            watcher.end()
+            return
+        match message:
+            case {"ack": int(number)}:
+                watcher.ack(number)
+                return  # what is new goes out with the next round
+            case {"sub": list(topics)}:
+                watcher.want([topic for topic in topics if isinstance(topic, str)])
+            case {"pause": bool(is_paused)}:
+                watcher.pause(is_paused)
+            case _:
                 return
-            except ValueError:
-                await socket.close(1007)
-                return
-            if not isinstance(message, dict):
-                continue
-            match message:
-                case {"sub": list(topics)}:
-                    watcher.want([topic for topic in topics if isinstance(topic, str)])
-                case {"ack": int(number)}:
-                    watcher.ack(number)
-                    continue  # what is new goes out with the next round
-                case {"pause": bool(is_paused)}:
-                    watcher.is_paused = is_paused
-                    watcher.unacked.clear()
-            if not await self._offer(socket, watcher):
-                return
+        self._hub.offer(watcher)

@@ -1,7 +1,7 @@
 """The store as pages and the status command see it."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import isnan
 from typing import NamedTuple
 
@@ -80,13 +80,11 @@ class StoreTape:
         """Rows in memory after a seq; symbol "" means all where the table is a slow one."""
         return self._views().hot.slices(table, symbol, after_seq=seq)
 
-    def last_row(self, table: str, symbol: str, after_seq: int = 0) -> dict[str, object] | None:
-        """The newest row of a slow table with a seq above `after_seq`, as plain values."""
-        row = self._views().hot.last_row(table, symbol, after_seq=after_seq)
-        if row is None:
-            return None
-        values: dict[str, object] = row.to_pylist()[0]
-        return values
+    def last_values(
+        self, table: str, symbol: str, names: Sequence[str], after_seq: int = 0
+    ) -> dict[str, object] | None:
+        """Columns of the newest row of a slow table with a seq above `after_seq`."""
+        return self._views().hot.last_values(table, symbol, names, after_seq=after_seq)
 
     def rows(self, table: str, symbol: str, start_us: int | None = None) -> list[pa.RecordBatch]:
         """Every row of a small table from a time on, hot and cold."""

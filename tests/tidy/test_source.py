@@ -26,8 +26,8 @@ DOORS = {
     "rich": ["tickflight.py", "bench/*", "*/commands.py", "*/doctor.py"],
     "starlette": ["webui/*"],
     "tastytrade": ["ingest/tastytrade*.py"],
-    "uvicorn": ["webui/main.py"],
-    "websockets": ["ingest/*", "bench/feed_server.py"],
+    "uvicorn": ["webui/main.py", "webui/wire.py"],
+    "websockets": ["ingest/*", "webui/wire.py", "bench/feed_server.py"],
 }
 
 

@@ -1,6 +1,6 @@
 /**
  * The socket of this tab. Frames are painted in one animation frame and then acknowledged, every
- * second one with all before it; the server sends the newest and skips what we were too slow for.
+ * fifth round with all before it; the server sends the newest and skips what we were too slow for.
  * Whether the stream lives is one truth, how old the data are another: this module tells only the
  * first.
  */
@@ -12,7 +12,7 @@ const SILENT_MS = 2_500;
 const WATCH_MS = 250; // with SILENT_MS: silence is told within three seconds
 const HIDDEN_CLOSE_MS = 60_000;
 const POLL_MS = 2_000;
-const ACK_EVERY = 2; // rounds of the server; what is acknowledged is all up to a frame
+const ACK_EVERY = 5; // rounds of the server, which knows; what is acknowledged is all up to a frame
 
 export class Stream {
   constructor(topics, build, on) {

@@ -16,10 +16,20 @@ from tests.fakes.manual_clock import ManualClock
 from webui.app import make_app
 from webui.edge import own_aliases, own_names
 from webui.house import open_house
+from webui.wire import EXTENSION
 
 HOST = "127.0.0.1:8877"
 ORIGIN = f"http://{HOST}"
 FROM_US = {"origin": ORIGIN, "sec-fetch-site": "same-origin"}
+
+
+class Deaf:
+    """Stands where the server's socket hands itself on; messages come the long way."""
+
+    on_text = None
+
+    def write(self, frame):
+        return True
 
 
 class Site:
@@ -89,8 +99,13 @@ class Site:
         return anyio.run(exchange)
 
     def socket(self, *, origin=ORIGIN, host=HOST):
-        """The stream's socket as a context manager."""
-        client = TestClient(self.app, base_url=f"http://{HOST}", client=("127.0.0.1", 50_000))
+        """The stream's socket as a context manager; frames stay here, for want of a wire."""
+
+        async def app(scope, receive, send):
+            extensions = {**scope["extensions"], EXTENSION: {"wire": Deaf()}}
+            await self.app({**scope, "extensions": extensions}, receive, send)
+
+        client = TestClient(app, base_url=f"http://{HOST}", client=("127.0.0.1", 50_000))
         client.cookies.update(dict(self.cookies))
         return client.websocket_connect(
             f"ws://{HOST}/ui/stream", headers={"origin": origin, "host": host}
