@@ -15,7 +15,8 @@ HERE = Path(__file__).parent / "static"
 STYLES = ("tokens.css", "app.css")
 COMMON = (
     "words.js", "table.js", "cells.js", "paint.js", "stream.js", "chart_view.js", "chart.js",
-    "ladder.js", "shell.js", "palette.js", "overview.js", "shape.js", "app.js", "data.js",
+    "ladder.js", "shell.js", "palette.js", "overview.js", "shape.js", "app.js", "year.js",
+    "data.js",
 )  # fmt: skip
 MARKET = ("heat.js", "columns.js", "tape.js", "market.js")
 STYLE = "text/css; charset=utf-8"

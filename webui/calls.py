@@ -1,15 +1,17 @@
-"""How every key is served: counts and percentiles over the last hour of table `queries`."""
+"""How every key is served: counts and percentiles of the last hour, counts of the last day."""
 
 import heapq
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from core.clock import HOUR_US
-from core.errors import Unavailable
+from core.clock import DAY_US, HOUR_US
+from core.errors import PipelineError, Unavailable
+from core.log import Log
 from webui.tape import StoreTape
 
 CALLS_KEPT = 50_000
@@ -18,6 +20,9 @@ FINE = frozenset({"ok", "cancelled"})
 TARGET_MS = 10.0
 SLOW_KEPT = 20
 SUM_EVERY_US = 5_000_000
+DAY_EVERY_US = 60_000_000
+DAY_COLUMNS = ("key_name", "ts_event", "outcome", "peer")
+log = Log("web")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,16 @@ class KeyCalls:
     peer: str
 
 
+@dataclass(frozen=True, slots=True)
+class DayUse:
+    """What one key did in 24 hours."""
+
+    count: int
+    denied: int
+    last_us: int
+    peer: str
+
+
 class Calls:
     """The newest calls; `look` takes in those that were written since."""
 
@@ -61,6 +76,8 @@ class Calls:
         self._summed_of: tuple[int, int] = (-1, -1)
         self._keys: list[KeyCalls] = []
         self._slow: list[CallRow] = []
+        self._day_of = -1
+        self._day: Mapping[str, DayUse] = {}
 
     def look(self) -> bool:
         """Take in new calls; whether there were any."""
@@ -90,6 +107,18 @@ class Calls:
         self._sum_up(now_us)
         return self._keys
 
+    def last_day(self, now_us: int) -> Mapping[str, DayUse]:
+        """Every key of 24 hours, from memory and the lake; for pages, and once a minute at most."""
+        moment = now_us // DAY_EVERY_US
+        if moment != self._day_of:
+            try:
+                rows = self._tape.columns("queries", DAY_COLUMNS, now_us - DAY_US, now_us + 1)
+            except PipelineError as error:
+                log.warning("calls.not_read", why=error.message)
+                return self._day
+            self._day_of, self._day = moment, day_use(rows)
+        return self._day
+
     def _sum_up(self, now_us: int) -> None:
         """Go through the hour's calls, but not again within a moment."""
         made_of = (self._seq, now_us // SUM_EVERY_US)
@@ -109,6 +138,21 @@ class Calls:
             by_key.setdefault(call.key, []).append(call)
         found = [summed(key, calls) for key, calls in by_key.items()]
         return sorted(found, key=lambda key: -key.count)
+
+
+def day_use(rows: pa.Table) -> dict[str, DayUse]:
+    """Calls by key."""
+    denied = pc.is_in(rows["outcome"], pa.array(sorted(DENIED)))
+    rows = rows.append_column("denied", denied.cast(pa.int64())).sort_by("ts_event")
+    sums = rows.group_by("key_name", use_threads=False).aggregate(
+        [("denied", "count"), ("denied", "sum"), ("ts_event", "last"), ("peer", "last")]
+    )
+    last_us = sums["ts_event_last"].cast(pa.int64()).to_pylist()
+    columns = (sums[name].to_pylist() for name in ("key_name", "denied_count", "denied_sum"))
+    return {
+        key: DayUse(*use)
+        for key, *use in zip(*columns, last_us, sums["peer_last"].to_pylist(), strict=True)
+    }
 
 
 def is_live(call: CallRow) -> bool:

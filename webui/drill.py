@@ -12,7 +12,7 @@ from core.schema import TABLES
 from flight_server.keys import SCOPES, KeyRecord, KeyRing
 from storage.manifest import Partition
 from webui.access import Visitor
-from webui.calls import DENIED, FINE, CallRow, KeyCalls, is_live
+from webui.calls import DENIED, FINE, CallRow, DayUse, KeyCalls, is_live
 from webui.coverage import sealed_hours
 from webui.gap_lanes import gap_line, lanes_of
 from webui.ledger import CheckRow
@@ -98,11 +98,13 @@ class Drill:
     def keys(self, request: Request) -> Response:
         """Keys with what they did, and who is logged in."""
         used = {key.key: key for key in self.now.calls.last_hour(self.now.now_us)}
+        days = self.now.calls.last_day(self.now.now_us)
         records = sorted(self.ring.records(), key=lambda r: (r.revoked_ns is not None, r.name))
         now_ns = self.now.now_ns
         # Calls are known by the key's name, which the active key of that name holds.
         keys = [
-            key_facts(r, used.get(r.name) if r.state(now_ns) == "active" else None, now_ns)
+            key_facts(r, now_ns)
+            | (key_use(used.get(r.name), days.get(r.name)) if r.state(now_ns) == "active" else {})
             for r in records
         ]
         sessions = [
@@ -220,7 +222,7 @@ def check_row(check: CheckRow) -> Row:
     )
 
 
-def key_facts(record: KeyRecord, used: KeyCalls | None, now_ns: int) -> dict[str, object]:
+def key_facts(record: KeyRecord, now_ns: int) -> dict[str, object]:
     """A key as a line: never its text, only the characters that name it."""
     state = record.state(now_ns)
     expires = record.expires_ns
@@ -237,11 +239,19 @@ def key_facts(record: KeyRecord, used: KeyCalls | None, now_ns: int) -> dict[str
         else f"in {format_age((expires - now_ns) / NS_PER_S)}"
         if expires > now_ns
         else "over",
-        "last_ms": None if used is None else used.last_us // 1_000,
-        "peer": address_of(used.peer) if used else DASH,
-        "count": format_count(used.count if used else 0),
-        "times": " / ".join(format_ms(t) for t in (used.p50, used.p95, used.p99)) if used else DASH,
-        "denied": f"{used.denied if used else 0:,}",
+        **key_use(None, None),
+    }
+
+
+def key_use(hour: KeyCalls | None, day: DayUse | None) -> dict[str, object]:
+    """What a key did in the last hour and in 24 hours."""
+    newest = hour or day
+    return {
+        "last_ms": None if newest is None else newest.last_us // 1_000,
+        "peer": DASH if newest is None else address_of(newest.peer),
+        "count": format_count(day.count if day else 0),
+        "times": " / ".join(format_ms(t) for t in (hour.p50, hour.p95, hour.p99)) if hour else DASH,
+        "denied": f"{day.denied if day else 0:,}",
     }
 
 

@@ -182,6 +182,7 @@ class Pages:
             "cov_months": month_marks(days, CELL + CELL_GAP),
             "cov_table": self._now.coverage.months,
             "cov_first": days[0].day if days else None,
+            "cov_days": len(days),
         }
 
     def _symbol(self, asked: str) -> str:

@@ -49,7 +49,7 @@ KINDS: tuple[ServiceKind, ...] = (
     ServiceKind(
         "webhooks",
         "GEXBot webhooks",
-        ("webhook", "gex webhook", "uw"),
+        ("webhook", "gex webhook", "uw", "gex history"),
         about="POST /uw and history",
     ),
     ServiceKind("sierra", "Sierra depth", ("sierra", "depth"), about="price levels"),

@@ -249,8 +249,16 @@ def _hot(sheet: Sheet, now: Gatherer) -> None:
     sheet.a["hot.sealed"] = None if storage.sealed_us is None else storage.sealed_us // 1_000
     sheet.t["hot.free"] = format_bytes(storage.free_bytes)
     sheet.s["hot.free"] = "degraded" if storage.is_nearly_full else "ok"
-    behind = _behind(now)
-    sheet.t["hot.undurable"] = format_count(behind)
+    sheet.t["hot.undurable"] = format_count(_behind(now))
+    waiting, spilled = _gauge(now, "dxlink.backlog"), _gauge(now, "dxlink.spilled")
+    sheet.t["hot.buffer"] = (
+        DASH
+        if waiting is None
+        else f"{format_count(waiting)} waiting"
+        if not spilled
+        else f"{format_count(waiting)} waiting, {format_count(spilled)} went by disk"
+    )
+    sheet.s["hot.buffer"] = "late" if waiting else "ok"
     hour_part = now.now_ns % HOUR_NS / HOUR_NS
     sheet.g["hot.hour"] = f"M0 3H{hour_part * 240:.0f}"
     sheet.t["lake.bytes"] = format_bytes(storage.lake_bytes)

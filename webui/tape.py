@@ -90,6 +90,10 @@ class StoreTape:
         """Every row of a small table from a time on, hot and cold."""
         return [b for b in self.view().scan(table, symbol, start_us=start_us) if b.num_rows]
 
+    def columns(self, table: str, names: Sequence[str], start_us: int, end_us: int) -> pa.Table:
+        """Some columns of a table without symbols in [start, end), hot and cold, in no order."""
+        return self.view().columns(table, "", names, start_us=start_us, end_us=end_us)
+
     def sealed(self, table: str) -> Snapshot:
         """The sealed side of a table."""
         return self.view().snapshot(table)

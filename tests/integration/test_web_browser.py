@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import date, timedelta
 from statistics import median
 
 import pytest
@@ -189,6 +190,29 @@ def test_the_chart_moves_under_keys_and_has_drawn_something(page):
         let n = 0; for (let i = 3; i < d.length; i += 4) n += d[i] > 0; return n; }"""
     )
     assert painted > 1_000
+
+
+def test_days_of_the_map_are_one_stop_and_the_arrows_lead_on(page):
+    page.goto("/data")
+    stops = page.locator('#year [tabindex="0"]')
+    expect(stops).to_have_count(1)
+    stops.focus()
+    days = []
+    for key in ("ArrowUp", "ArrowLeft", "Home", "End", "Control+Home", "ArrowUp", "Control+End"):
+        page.keyboard.press(key)
+        expect(stops).to_be_focused()
+        expect(stops).to_have_count(1)
+        label = stops.get_attribute("aria-label")
+        assert re.fullmatch(r"[A-Z][a-z]+day \d{4}-\d\d-\d\d: [\w %,]+", label)
+        days.append(date.fromisoformat(label.split()[1][:-1]))
+    today = days[-1]
+    back = [(today - day).days for day in days]
+    assert back[:2] == [1, 8]
+    assert back[2] % 7 == 1
+    assert back[3:] == [1, 370, 370, 0]
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"day={today - timedelta(days=1)}$"))
 
 
 def test_a_tile_opens_what_is_known_of_the_service(page):

@@ -130,6 +130,48 @@ def test_calls_are_summed_by_key_and_denials_are_not_in_the_times(site):
     assert sheet.r["keys"][0]["cells"][5] == "1"
 
 
+def test_a_keys_day_is_counted_from_memory_and_the_lake_once_a_minute(site):
+    for ago_s, outcome in ((2 * 86_400, "ok"), (7_200, "ok"), (7_000, "forbidden"), (60, "ok")):
+        put(site, QUERIES, key_name="bot", method="do_get", outcome=outcome, ts_event=moment(
+            site, ago_s), peer=f"ipv4:10.0.0.1:{ago_s}")  # fmt: skip
+    calls, now_us = site.house.hub.gatherer.calls, site.clock.now_ns() // 1_000
+    use = calls.last_day(now_us)["bot"]
+    assert (use.count, use.denied, use.last_us) == (3, 1, now_us - 60_000_000)
+    assert use.peer == "ipv4:10.0.0.1:60"
+    put(site, QUERIES, key_name="bot", method="do_get", outcome="ok", ts_event=moment(site, 1))
+    assert calls.last_day(now_us) == {"bot": use}
+    assert calls.last_day(now_us + 60_000_000)["bot"].count == 4
+
+
+def test_the_keys_page_tells_the_day_of_a_key_that_was_quiet_for_an_hour(site):
+    site.key("bot", "read")
+    put(site, QUERIES, key_name="bot", method="do_get", outcome="ok", ts_event=moment(site, 7_200),
+        peer="ipv4:10.0.0.1:5")  # fmt: skip
+    site.look()
+    line = site.ask("/keys").text.partition("bot</a>")[2].partition("</tr>")[0]
+    assert "10.0.0.1" in line
+    assert '<td class="n v">1</td>' in line
+
+
+def test_what_waits_in_the_feeds_buffer_is_told(site):
+    site.look()
+    now = site.house.hub.gatherer
+    assert status_sheet(now).t["hot.buffer"] == DASH
+    told = []
+    for waiting, spilled in ((0, 0), (12, 0), (12, 3_400)):
+        site.boards["ingest"].gauge("dxlink.backlog", waiting)
+        site.boards["ingest"].gauge("dxlink.spilled", spilled)
+        site.publish()
+        site.look()
+        sheet = status_sheet(now)
+        told.append((sheet.t["hot.buffer"], sheet.s["hot.buffer"]))
+    assert told == [
+        ("0 waiting", "ok"),
+        ("12 waiting", "late"),
+        ("12 waiting, 3,400 went by disk", "late"),
+    ]
+
+
 def test_a_live_stream_is_no_slow_call():
     calls = [
         CallRow(0, "bot", "do_get", "live:MNQ", 0, 0, 60_000.0, "ok", ""),

@@ -76,6 +76,14 @@ def test_a_made_up_market_feeds_gamma_and_depth_too(boards):
     assert services["sierra"].title == "Demo depth"
 
 
+def test_idle_history_links_do_not_make_polling_look_alive(boards):
+    boards["ingest"].state("demo market", "ok")
+    boards["ingest"].state("gex history", "ok", "nothing queued")
+    services = found(boards)
+    assert services["gexbot"].title == "Demo gamma"
+    assert "gex history" in services["webhooks"].parts
+
+
 def test_an_unknown_part_gets_a_tile_of_its_own(boards):
     boards["ingest"].state("moon phase", "late", "3 s since last")
     service = found(boards)["moon_phase"]
