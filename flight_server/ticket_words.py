@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import unquote
 
+from core.batch import is_symbol
 from core.clock import MINUTE_NS, NS_PER_S
 from core.errors import BadTicket
 from flight_server.ticket_kinds import Span
@@ -18,7 +19,6 @@ FUTURE_NS: Final = 5 * MINUTE_NS
 EPOCH_NS_MIN: Final = 315_532_800 * NS_PER_S  # 1980
 EPOCH_NS_MAX: Final = 4_102_444_800 * NS_PER_S  # 2100
 
-_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9._/$-]{0,31}")
 _ISO = re.compile(
     r"(\d{4}-\d{2}-\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2})?)(?:[.,](\d{1,9}))?)?"
     r"\s?(Z|z|[+-]\d{2}:?\d{2})?",
@@ -149,7 +149,7 @@ def parse_symbol(kind: str, text: str) -> str:
     symbol = unquote(text).strip().upper()
     if not symbol:
         raise BadTicket(f"{kind}: names no symbol", hint=f"for example {kind}:MNQ")
-    if not _SYMBOL.fullmatch(symbol):
+    if not is_symbol(symbol):
         raise BadTicket(
             f"{kind}: expected one symbol, found {symbol[:40]!r}", hint=f"for example {kind}:MNQ"
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, assert_never
 
-from core.batch import Rejected, TickBatch
+from core.batch import NOBODY, Rejected, TickBatch
 from core.board import Board
 from core.clock import NS_PER_US, Clock
 from core.errors import PipelineError
@@ -290,7 +290,7 @@ class Keeper:
         parts = [raw[start : start + RAW_BYTES_MAX] for start in starts]
         self._reject(
             [
-                Rejected("trades", "*", SOURCE, _numbered(reason, n, len(parts)), part, ts_recv)
+                Rejected("trades", NOBODY, SOURCE, _numbered(reason, n, len(parts)), part, ts_recv)
                 for n, part in enumerate(parts, 1)
             ]
         )

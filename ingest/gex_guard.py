@@ -12,13 +12,12 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from core.batch import Rejected
+from core.batch import NOBODY, Rejected
 from ingest.guard import AHEAD_US_MAX, OLD, RAW_BYTES_MAX, SYMBOL, TIME_US_MIN
 
 AHEAD = "ts_event is more than 5 minutes ahead of our clock"
 TICKER = "ticker is empty"
 SPOT = "spot is not a finite number"
-NOBODY = "*"
 
 
 def check_gamma(

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from core.batch import FEW_ROWS, Rejected, TickBatch
+from core.batch import FEW_ROWS, SYMBOL_FORM, Rejected, TickBatch, is_symbol
 from core.clock import MINUTE_NS, NS_PER_US
 from core.schema import SEEDED_WORDS
 
@@ -24,6 +24,7 @@ RAW_BYTES_MAX = 65_536
 _INT64_MAX = 2**63 - 1
 
 SYMBOL = "symbol is empty"
+NAME = f"symbol is not {SYMBOL_FORM}"
 RECV = "ts_recv is not between 1990 and 5 minutes from now"
 OLD = "ts_event is before 1990"
 AHEAD = "ts_event is more than 5 minutes ahead of ts_recv or of our clock"
@@ -50,6 +51,7 @@ _WORDS = {
 REASONS = (
     "",
     SYMBOL,
+    NAME,
     RECV,
     OLD,
     AHEAD,
@@ -132,7 +134,7 @@ def _are_few_and_good(batch: TickBatch, now_us: int, behind_us: int) -> bool:
     ts_event, ts_recv = values["ts_event"], values["ts_recv"]
     recv_least = min(ts_recv)
     if not (
-        batch.symbol
+        is_symbol(batch.symbol)
         and recv_least >= TIME_US_MIN
         and max(ts_recv) <= now_us + AHEAD_US_MAX
         and min(ts_event) >= TIME_US_MIN
@@ -167,7 +169,7 @@ def _is_plainly_good(batch: TickBatch, now_us: int, behind_us: int) -> bool:
         and _least(columns["ts_event"]) >= TIME_US_MIN
         and _greatest(columns["ts_event"]) <= min(recv_least, now_us) + AHEAD_US_MAX + behind_us
     )
-    if not (has_plain_times and batch.symbol and _has_plain_prices(columns)):
+    if not (has_plain_times and is_symbol(batch.symbol) and _has_plain_prices(columns)):
         return False
     for name, column in columns.items():
         if name == "side":
@@ -206,8 +208,8 @@ def _judge(
 ) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     """Every rule with the rows that break it; a row takes the first reason that fits."""
     columns: Columns = batch.columns
-    if not batch.symbol:
-        yield SYMBOL, np.ones(batch.rows, np.bool_)
+    if not is_symbol(batch.symbol):
+        yield NAME if batch.symbol else SYMBOL, np.ones(batch.rows, np.bool_)
     ts_event, ts_recv = columns["ts_event"], columns["ts_recv"]
     bad_recv = (ts_recv < TIME_US_MIN) | (ts_recv > now_us + AHEAD_US_MAX)
     yield RECV, bad_recv

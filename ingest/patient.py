@@ -22,7 +22,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class PatientStore:
-    """Waits while the disk is full, shown as `part`; raise DiskFull only when told to stop."""
+    """Waits while the disk is full, shown as a part beside `part`, whose state is not ours.
+
+    Raise DiskFull only when told to stop.
+    """
 
     keep: Take
     ledger: Ledger
@@ -65,11 +68,17 @@ class PatientStore:
         self.ledger.commit()
 
     def _wait(self, write: Callable[[], T]) -> T:
+        has_failed = False
         while True:
             try:
-                return write()
+                written = write()
             except DiskFull as error:
-                self.board.state(self.part, "down", error.message)
+                has_failed = True
+                self.board.state(f"{self.part} disk", "down", error.message)
                 log.error("disk.full", part=self.part, error=error.message, hint=error.hint)
                 if self.stopping.wait(RETRY_S):
                     raise  # what is not stored lies after the last row, and is asked for again
+            else:
+                if has_failed:
+                    self.board.state(f"{self.part} disk", "ok", "there is room again")
+                return written

@@ -82,6 +82,7 @@ class LatestTrades:
         row = (packed & 0xFFFF) - 1
         ready = self._ready.get(slot)
         if ready is None or ready.place != packed >> 16 or not _repeats(ready, row):
+            trades.refresh()  # the row may use words that came since, such as the next contract's
             block = trades.block_at(packed >> 32, (packed >> 16) & 0xFFFF)
             if block is None:
                 return None

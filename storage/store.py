@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from core.batch import Rejected, TickBatch
+from core.batch import NOBODY, Rejected, TickBatch
 from core.clock import NS_PER_MS, NS_PER_US, Clock
 from core.errors import StoreBusy
 from core.log import Log
@@ -30,6 +30,7 @@ from storage.words import Words
 
 log = Log("store")
 RAW_BYTES_MAX = 64 * 1024
+SYMBOL_CHARS_MAX = 64  # of a reject; it names a folder of the lake
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +268,7 @@ def _take_lock(path: Path) -> int:
 
 def _reject_row(row: Rejected) -> dict[str, object]:
     return {
-        "symbol": row.symbol,
+        "symbol": row.symbol if 0 < len(row.symbol) <= SYMBOL_CHARS_MAX else NOBODY,
         "ts_event": row.ts_event if row.ts_event is not None else row.ts_recv,
         "ts_recv": row.ts_recv,
         "source": row.source,

@@ -68,6 +68,14 @@ def test_trades_are_stored_or_rejected_and_both_are_told(client, allowed):
     assert reject == {"symbol": "PUT", "reason": "price is not a number"}
 
 
+def test_rows_of_no_symbol_or_of_one_no_ticket_can_name_are_rejects(client, allowed):
+    columns = {**TRADES, "symbol": ["", "../x", "odd symbol"], "price": [1.0, 2.0, 3.0]}
+    assert put(client, allowed, "trades", columns)["rejected"] == 3
+    sql = "SELECT symbol, reason FROM rejects WHERE reason LIKE 'symbol%' ORDER BY seq"
+    found = asked(client, allowed, sql)
+    assert [row["symbol"] for row in found] == ["*", "../x", "odd symbol"]
+
+
 def test_quotes_are_stored_and_an_unknown_side_stays_unknown(client, allowed):
     columns = {
         "symbol": pa.array(["Q", "Q"]).dictionary_encode(),

@@ -137,6 +137,14 @@ def test_a_batch_without_symbol_is_rejected_whole():
     assert {reject.reason for reject in rejects} == {guard.SYMBOL}
 
 
+@pytest.mark.parametrize("symbol", ["mnq", "A B", "\u00c9", "../X", "X" * 33, "MNQ\n", "*"])
+def test_a_symbol_no_ticket_could_name_is_rejected(symbol):
+    for rows in (slice(0, 1), slice(None)):
+        good, rejects = guard.check(trades(symbol=symbol).take(rows), NOW_US)
+        assert good.rows == 0
+        assert {reject.reason for reject in rejects} == {guard.NAME}
+
+
 def test_depth_rows_that_clear_the_book_need_no_price_and_others_do():
     assert guard.check(depth(), NOW_US)[1] == []
     _, rejects = guard.check(depth(price=np.zeros(2)), NOW_US)

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from core.batch import Rejected
 from core.errors import StoreBusy, TooMuch, Unavailable
 from core.schema import TABLES
 from storage.disk import OsDisk
@@ -113,6 +114,23 @@ def test_order_and_validity_of_a_slice_are_told(store: Store, paths: Paths) -> N
     assert not part.is_sorted
     assert not part.all_valid
     assert (part.min_ts_us, part.max_ts_us) == (START_US, START_US + 14_000)
+
+
+def test_latest_knows_a_contract_that_came_after_the_reader_last_looked(
+    store: Store, paths: Paths
+) -> None:
+    store.append(trades("MNQ", 1))
+    latest = HotReader(paths).latest  # as a client that asks for nothing else
+    assert latest("MNQ").column("contract")[0].as_py() == "MNQZ5"
+    store.append(replace(trades("MNQ", 1, first=1), contract="MNQH6", source="another"))
+    assert latest("MNQ").column("contract")[0].as_py() == "MNQH6"
+    assert latest("MNQ").column("source")[0].as_py() == "another"
+
+
+def test_a_reject_whose_symbol_nobody_knows_is_kept(store: Store, paths: Paths) -> None:
+    row = Rejected("trades", "", "file", "symbol is empty", b"raw", START_US)
+    store.reject([row])
+    assert rows(HotReader(paths), "*", "rejects").column("raw").to_pylist() == [b"raw"]
 
 
 def test_latest_is_the_newest_valid_trade_not_the_last_to_arrive(
