@@ -42,6 +42,7 @@ from storage.view import Views
 
 log = Log("ingest")
 DEMO_STEP_S = 0.005
+DEMO_PAUSE_S = 0.000_2  # lets whoever waits for the interpreter have it
 BOARD_S = 0.5
 
 
@@ -145,9 +146,11 @@ class Ingest:
                 # While the disk is full the market stands still, so nothing is lost.
                 if not waiting and not books and not snapshots:
                     waiting = market.until(now_us)
+                    self._stopping.wait(DEMO_PAUSE_S)
                     depth, books = market_book.until(waiting, now_us)
                     waiting += depth
                     snapshots = market.gex_until(now_us)
+                    self._stopping.wait(DEMO_PAUSE_S)
                 while waiting:
                     self.take(waiting[0])
                     waiting.pop(0)
