@@ -30,6 +30,8 @@ LENGTHS = struct.Struct("<II")
 HEADER_BYTES_MAX = 1 << 20
 BODY_BYTES_MAX = 256 << 20
 RECEIVE_BYTES, RECEIVE_BYTES_MAX = 64 << 10, 1 << 20
+RAW_BYTES_MAX = HEADER_BYTES_MAX // 4  # of refused rows in one header, where they are hex
+REJECTS_MAX = 256
 CALLERS_MAX = 32
 REPLY_TIMEOUT_S = 600.0
 Handler = Callable[[dict[str, Any], bytes], dict[str, Any]]
@@ -133,8 +135,8 @@ class IntakeClient:
 
     def reject(self, rejected: list[Rejected]) -> None:
         """Keep refused rows."""
-        if rejected:
-            self.ask({"op": "reject", "rows": rejected_rows(rejected)})
+        for request in reject_requests(rejected):
+            self.ask(request)
 
     @property
     def seals_apart(self) -> bool:
@@ -167,24 +169,34 @@ class IntakeClient:
         self._socket.close()
 
 
-def rejected_rows(rejected: Sequence[Rejected]) -> list[dict[str, Any]]:
-    """Refused rows as they are sent."""
-    return [
-        {
-            "table": r.table,
-            "symbol": r.symbol,
-            "source": r.source,
-            "reason": r.reason,
-            "raw": r.raw.hex(),
-            "ts_recv": r.ts_recv,
-            "ts_event": r.ts_event,
-        }
-        for r in rejected
-    ]
+def reject_requests(rejected: Sequence[Rejected]) -> Iterator[dict[str, Any]]:
+    """Refused rows as they are sent: as many at once as a header has room for."""
+    rows: list[dict[str, Any]] = []
+    raw_bytes = 0
+    for row in rejected:
+        if rows and (raw_bytes + len(row.raw) > RAW_BYTES_MAX or len(rows) == REJECTS_MAX):
+            yield {"op": "reject", "rows": rows}
+            rows, raw_bytes = [], 0
+        rows.append(_as_sent(row))
+        raw_bytes += len(row.raw)
+    if rows:
+        yield {"op": "reject", "rows": rows}
+
+
+def _as_sent(r: Rejected) -> dict[str, Any]:
+    return {
+        "table": r.table,
+        "symbol": r.symbol,
+        "source": r.source,
+        "reason": r.reason,
+        "raw": r.raw.hex(),
+        "ts_recv": r.ts_recv,
+        "ts_event": r.ts_event,
+    }
 
 
 def rejected_from(rows: list[dict[str, Any]]) -> list[Rejected]:
-    """Refused rows as `rejected_rows` made them."""
+    """Refused rows as `reject_requests` made them."""
     return [Rejected(**{**row, "raw": bytes.fromhex(row["raw"])}) for row in rows]
 
 

@@ -10,7 +10,7 @@ from core.errors import Unavailable
 from storage.intake import (
     REPLY_TIMEOUT_S,
     checked,
-    rejected_rows,
+    reject_requests,
     request_bytes,
     short_address,
     split,
@@ -39,7 +39,8 @@ class LoopIntake(asyncio.Protocol):
 
     async def reject(self, rejected: list[Rejected]) -> None:
         """Keep refused rows."""
-        await self.ask({"op": "reject", "rows": rejected_rows(rejected)})
+        for request in reject_requests(rejected):
+            await self.ask(request)
 
     async def ask(self, header: dict[str, Any], body: bytes = b"") -> dict[str, Any]:
         """One request and its reply; raise StoreError with the writer's own words."""

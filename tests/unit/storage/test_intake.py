@@ -86,6 +86,17 @@ def test_rejects_and_rows_arrive_as_they_were(paths: Paths, writer: Writer) -> N
     client.close()
 
 
+@pytest.mark.parametrize(("count", "raw"), [(40, b"\xfe" * 65_536), (2_000, b"x")])
+def test_any_number_of_rejects_arrives(
+    paths: Paths, writer: Writer, count: int, raw: bytes
+) -> None:
+    rejected = [Rejected("uw", "*", "test", "bad \u2713" * 60, raw, n, None) for n in range(count)]
+    client = IntakeClient(paths)
+    client.reject(rejected)
+    client.close()
+    assert [r for header, _ in writer.asked for r in rejected_from(header["rows"])] == rejected
+
+
 def test_the_writers_own_words_reach_the_caller(paths: Paths) -> None:
     client = IntakeClient(paths)
     with pytest.raises(StoreError, match="no room") as caught:
@@ -128,10 +139,9 @@ def test_a_loop_hands_on_the_same_rows_however_long_they_are(paths: Paths, write
     async def hand_on() -> None:
         intake = await open_intake(paths)
         assert await intake.append_prepared("gaps", [["MNQ"]], ready) == [True]
-        await intake.reject([])
         intake.close()
         with pytest.raises(Unavailable, match="hung up"):
-            await intake.reject([])
+            await intake.append_prepared("gaps", [["MNQ"]], ready)
 
     anyio.run(hand_on)
     header, body = writer.asked[0]
