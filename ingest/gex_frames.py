@@ -53,9 +53,15 @@ class Refused:
 Item = Parsed | Ignored | Unknown | Refused
 
 
-def read_post(found: object, now_ns: int) -> list[Item]:
-    """Every item of a post's JSON, in its order."""
-    about = About("uw", now_ns)
+def read_post(found: object, now_ns: int, raw: bytes = b"") -> list[Item]:
+    """Every item of a post's JSON, in its order; `raw` is the post as it came."""
+    try:
+        return _read(found, About("uw", now_ns))
+    except orjson.JSONEncodeError:  # nested too deeply to be written down again
+        return [Unknown(raw)]
+
+
+def _read(found: object, about: About) -> list[Item]:
     if not isinstance(found, list) or not is_batch(found):
         return list(_items(found, about, ""))
     if len(found) > ITEMS_MAX:
@@ -80,7 +86,7 @@ def _items(found: object, about: About, path: str) -> Iterator[Item]:
     """What one item of a post holds; a frame may carry several trades."""
     match found:
         case [_, _, str(topic), str(event), dict(payload)]:
-            if event.startswith("phx_") or event == "tick":
+            if event.startswith("phx_") or event in ("tick", "heartbeat"):
                 yield Ignored(event)
                 return
             yield from _told(found, topic, payload.get("data", payload), about, f"{path}[4].data")

@@ -141,7 +141,7 @@ class Webhooks:
         found = parse_json(body)
         if len(body) > BODY_BYTES_MAX and not is_batch(found):
             raise TooLarge
-        items = read_post(found, now_ns)
+        items = read_post(found, now_ns, body)
         refused = [item for item in items if isinstance(item, Refused)]
         post = Post(_rows(items), _kept_raw(items, now_ns // NS_PER_US))
         if post.rows or post.rejected:

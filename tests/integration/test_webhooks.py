@@ -5,6 +5,7 @@ from collections import Counter
 
 import anyio
 import httpx
+import orjson
 import pytest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -114,13 +115,14 @@ def test_every_kind_of_frame_goes_to_its_table_and_beacons_are_text(site):
         ["gex:SPY", made.uw_exposures()],
         {"topic": "gex", "payload": made.chain(ticker="MNQ")},
         [None, "7", "phoenix", "phx_reply", {"status": "ok", "response": {}}],
+        [None, "8", "phoenix", "heartbeat", {}],
         {"weather": "fine"},
     ]
     headers = {"content-type": "text/plain;charset=UTF-8"}
     answer = site.post(frames, headers=headers)
     assert answer.status_code == 202
     told = answer.json()
-    assert (told["stored"], told["ignored"], told["stored_raw"]) == (4, 1, 1)
+    assert (told["stored"], told["ignored"], told["stored_raw"]) == (4, 2, 1)
     assert len(site.rows("option_trades", "NDX")) == 1
     assert len(site.rows("market_agg", "MARKET")) == 1
     assert [row["package"] for row in site.rows("gex", "SPY")] == ["uw"]
@@ -137,6 +139,27 @@ def test_an_unknown_shape_is_kept_whole_however_long_it_is(site):
     assert len(parts) == 4
     assert json.loads(b"".join(row["raw"] for row in parts)) == odd
     assert site.post({"not": "known"}).json()["status"] == "stored_raw"
+
+
+@pytest.mark.parametrize("make", [lambda deep: deep, lambda deep: made.chain() | {"more": deep}])
+def test_what_nests_too_deeply_to_be_read_is_kept_as_it_came(site, make):
+    deep: object = 1
+    for _ in range(900):
+        deep = {"a": deep}
+    raw = json.dumps(make(deep)).encode()
+    answer = site.post(raw)
+    assert (answer.status_code, answer.json()["status"]) == (202, "stored_raw")
+    (kept,) = site.rows("rejects", "*")
+    assert kept["raw"] == raw
+
+
+def test_a_batch_of_unknown_shapes_is_kept_whole_up_to_the_longest_that_is_taken(site):
+    batch = [{"odd": f"{number}" * 200_000} for number in range(9)]
+    answer = site.post(batch)
+    assert (answer.status_code, answer.json()["stored_raw"]) == (202, 9)
+    parts = sorted(site.rows("rejects", "*"), key=lambda row: row["seq"])
+    raw = b"".join(row["raw"] for row in parts)
+    assert raw == b"".join(orjson.dumps(one) for one in batch)
 
 
 def test_a_spoilt_snapshot_is_422_with_each_place_and_is_kept_as_a_reject(site):
