@@ -7,6 +7,8 @@ fault leaves as BusLost (try again), BusFull (no memory) or BusRefused (an opera
 import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -15,15 +17,28 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from core.errors import BusFull, BusLost, BusRefused
-from storage.bus_keys import TAPE, TapeState, parse_tape, seq_of
+from storage.bus_keys import TAPE, LastTrade, NewEntry, TapeState, parse_tape, seq_of
 
 CONNECT_S: Final = 2.0
 ANSWER_S: Final = 2.5
-# Runs all commands or none: only while the tape's round is the one the caller has seen last. So
-# commands that a lost connection left behind do nothing once somebody else has written.
+# Runs all or nothing: only while the tape's round is the one the caller has seen last. So what a
+# lost connection left behind does nothing once somebody else has written. Entries and last trades
+# come without the words they share, for Redis looks at every byte that a script is given.
 TRANSACTION: Final = b"""
 if (redis.call('HGET', KEYS[1], 'round') or '0') ~= ARGV[1] then return 0 end
-local at = 2
+local at = 4
+for _ = 1, tonumber(ARGV[2]) do
+  local key, first, last, rows, ipc = unpack(ARGV, at, at + 4)
+  redis.call('XADD', key, last .. '-0',
+    'first_seq', first, 'last_seq', last, 'rows', rows, 'ipc', ipc)
+  at = at + 5
+end
+for _ = 1, tonumber(ARGV[3]) do
+  local key, symbol, seq, ts_event, price, size, bid, ask = unpack(ARGV, at, at + 7)
+  redis.call('HSET', key, 'symbol', symbol, 'seq', seq, 'ts_event', ts_event,
+    'price', price, 'size', size, 'bid', bid, 'ask', ask)
+  at = at + 8
+end
 while at <= #ARGV do
   local n = tonumber(ARGV[at])
   redis.call(unpack(ARGV, at + 1, at + n))
@@ -32,6 +47,15 @@ end
 return 1
 """
 Command = Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a transaction does, in this order."""
+
+    entries: Sequence[NewEntry] = ()
+    lasts: Sequence[LastTrade] = ()
+    commands: Sequence[Command] = ()
 
 
 class Bus:
@@ -76,12 +100,16 @@ class Bus:
         *_, answers = self.calls([(b"MULTI",), *commands, (b"EXEC",)])
         return self._checked(answers)
 
-    def transact(self, seen_round: int, commands: Sequence[Command]) -> bool:
-        """Run all commands, or none: then False, for the tape's round is not `seen_round`."""
-        command = [b"EVAL", TRANSACTION, b"1", TAPE, b"%d" % seen_round]
-        for each in commands:
-            command.append(b"%d" % len(each))
+    def transact(self, seen_round: int, changes: Changes) -> bool:
+        """Make all changes, or none: then False, for the tape's round is not `seen_round`."""
+        entries, lasts = changes.entries, changes.lasts
+        counts = [b"%d" % count for count in (seen_round, len(entries), len(lasts))]
+        command = [b"EVAL", TRANSACTION, b"1", TAPE, *counts]
+        for each in chain(entries, lasts):
             command += each
+        for other in changes.commands:
+            command.append(b"%d" % len(other))
+            command += other
         return bool(self.call(*command) == 1)
 
     def tape(self) -> TapeState | None:
@@ -143,7 +171,5 @@ def shown(url: str) -> str:
 
 def _packed(command: Command) -> bytes:
     """As it goes over the wire; for many and large parts faster than hiredis does it."""
-    parts = [b"*%d\r\n" % len(command)]
-    for part in command:
-        parts += (b"$%d\r\n" % len(part), part, b"\r\n")
-    return b"".join(parts)
+    parts = [b"$%d\r\n%b\r\n" % (len(part), part) for part in command]
+    return b"*%d\r\n%b" % (len(parts), b"".join(parts))

@@ -7,7 +7,7 @@ that a reader lacks are those after the last seq it has, and MINID trims by seq.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 
@@ -17,6 +17,7 @@ from core.schema import LOGGED_TABLES
 TAPE: Final = b"tickflight:tape"
 # Every table that ingest writes; table queries belongs to the server that answers.
 MIRRORED: Final = tuple(table.name for table in LOGGED_TABLES if table.name != "queries")
+AT_ONCE: Final = ("trades", "quotes", "gex")  # the others may wait a moment and come together
 KEYS_MAX: Final = 8_192  # kept ready
 KEYS: Final[Mapping[str, str]] = {
     "tickflight:trades:MNQ": "stream; also quotes and depth; one entry a committed batch, id is "
@@ -62,6 +63,34 @@ def entry_id(seq: int) -> bytes:
 def seq_of(entry: bytes) -> int:
     """The last seq of an entry, from its id."""
     return int(entry.split(b"-", 1)[0])
+
+
+class NewEntry(NamedTuple):
+    """A stream entry to be added: its stream and its fields, as Redis has them."""
+
+    key: bytes
+    first_seq: bytes
+    last_seq: bytes
+    rows: bytes
+    ipc: bytes
+
+
+def new_entry(key: bytes, seqs: tuple[int, int], ipc: bytes, rows: int) -> NewEntry:
+    """The entry of so many rows, from the first to the last of two seqs."""
+    return NewEntry(key, b"%d" % seqs[0], b"%d" % seqs[1], b"%d" % rows, ipc)
+
+
+class LastTrade(NamedTuple):
+    """A symbol's last trade: its hash and the fields, as Redis has them."""
+
+    key: bytes
+    symbol: bytes
+    seq: bytes
+    ts_event: bytes
+    price: bytes
+    size: bytes
+    bid: bytes
+    ask: bytes
 
 
 @dataclass(frozen=True, slots=True)

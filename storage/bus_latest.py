@@ -4,14 +4,13 @@ Which trade is a symbol's last is the writer's to say (front contract, cancels, 
 says so in the table's head. It may be a row that is not durable yet; that one is told once it is.
 """
 
-import math
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from core.clock import NS_PER_US
 from storage.bus_entries import Snapshot, snapshots
-from storage.bus_keys import latest_key
+from storage.bus_keys import LastTrade, latest_key
 from storage.hot import HotReader
 from storage.reader import FastReader, MappedBlock
 
@@ -38,9 +37,9 @@ class LastTrades:
         self._waiting: dict[str, _Spot] = {}
         self._telling: dict[str, int] = {}
 
-    def look(self, symbols: tuple[str, ...], shared_seq: int) -> list[list[bytes]]:
-        """Commands for what is news among rows up to `shared_seq`; call `told` once they ran."""
-        commands = []
+    def look(self, symbols: tuple[str, ...], shared_seq: int) -> list[LastTrade]:
+        """What is news among rows up to `shared_seq`; call `told` once Redis has it."""
+        lasts = []
         self._telling.clear()
         for symbol in symbols:
             newest = self._newest(symbol)
@@ -56,11 +55,11 @@ class LastTrades:
                 self._waiting[symbol] = newest
             if self._told.get(symbol) != spot.seq:
                 self._telling[symbol] = spot.seq
-                commands.append(_command(symbol, spot))
-        return commands
+                lasts.append(_told(symbol, spot))
+        return lasts
 
     def told(self) -> None:
-        """The commands last given were run."""
+        """Redis has those last given."""
         self._told |= self._telling
 
     def _newest(self, symbol: str) -> _Spot | None:
@@ -70,18 +69,15 @@ class LastTrades:
             return None
         segment, number, row = place
         block = self._trades.block_at(segment, number)
-        return None if block is None else _Spot(int(block.values["seq"][row]), block, row)
+        return None if block is None else _Spot(block.seqs[row], block, row)
 
 
-def _command(symbol: str, spot: _Spot) -> list[bytes]:
+def _told(symbol: str, spot: _Spot) -> LastTrade:
     row, values = spot.row, spot.block.values
-    time_ns = int(values["ts_event"][row]) * NS_PER_US + int(values["ts_ns"][row])
-    command = [b"HSET", latest_key(symbol), b"symbol", symbol.encode(), b"seq", b"%d" % spot.seq]
-    command += [b"ts_event", b"%d" % time_ns, b"size", b"%d" % int(values["size"][row])]
-    for name in ("price", "bid", "ask"):
-        number = float(values[name][row])
-        command += [name.encode(), b"nan" if math.isnan(number) else repr(number).encode()]
-    return command
+    time_ns = values["ts_event"].item(row) * NS_PER_US + values["ts_ns"].item(row)
+    price, bid, ask = (repr(values[name].item(row)).encode() for name in ("price", "bid", "ask"))
+    told = symbol.encode(), b"%d" % spot.seq, b"%d" % time_ns
+    return LastTrade(latest_key(symbol), *told, price, b"%d" % values["size"].item(row), bid, ask)
 
 
 class NewestSnapshots:

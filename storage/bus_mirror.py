@@ -16,8 +16,18 @@ from core.board import Board
 from core.clock import MINUTE_NS, NS_PER_MS, NS_PER_S, NS_PER_US, Clock
 from core.errors import BusError, BusLost, BusRefused
 from core.log import Log
-from storage.bus import Bus
-from storage.bus_keys import MIRRORED, TAPE, Marks, TapeState, entry_id, stream_key, tape_fields
+from storage.bus import Bus, Changes
+from storage.bus_keys import (
+    AT_ONCE,
+    MIRRORED,
+    TAPE,
+    LastTrade,
+    Marks,
+    TapeState,
+    entry_id,
+    stream_key,
+    tape_fields,
+)
 from storage.bus_latest import LastTrades, NewestSnapshots
 from storage.bus_patience import Patience
 from storage.bus_round import Gatherer, Round, symbols_of
@@ -27,7 +37,7 @@ from storage.view import Views
 
 log = Log("mirror")
 LOOK_S: Final = 0.008  # at one word; about as long as a commit takes to go through all tables
-LOOK_AT_ALL_S: Final = 0.1  # at every table: seals, and rows durable in another way
+LOOK_AT_ALL_S: Final = 0.25  # at tables whose rows may wait, seals, rows durable in another way
 STAMP_S: Final = 1.0
 TRIM_S: Final = 5.0
 ROUND_ROWS_MIN: Final = 256
@@ -54,7 +64,7 @@ class Mirror:
         self._board = board
         self._round = 0
         self._marks: dict[str, Marks] = {}
-        self._tops: dict[bytes, int] = {}  # what each stream held when it was taken up
+        self._tops: dict[str, dict[str, int]] = {}  # what streams held when they were taken up
         self._lasts = LastTrades(views.hot)
         self._snapshots = NewestSnapshots(views.hot, 0)
         self._gatherer = Gatherer(views.hot, self._tops, self._snapshots)
@@ -63,6 +73,7 @@ class Mirror:
         self._behind_since_ns: int | None = None
         self._lags_ms: deque[tuple[int, float]] = deque([(0, 0.0)], maxlen=LAGS_KEPT_MAX)
         self._looked_ns = 0
+        self._looked_at_all_ns = 0
         self._news = 0
         self._passes = 0
         self._stamped_ns = 0
@@ -141,15 +152,14 @@ class Mirror:
         floor = self._floor(table, marks)
         named = marks.symbols if marks else ()
         symbols = sorted({*named, *symbols_of(hot, table)})
-        keys = [stream_key(table, symbol) for symbol in symbols]
-        tops = {key: top for key in keys if (top := self._bus.top(key)) is not None}
-        self._tops |= tops
-        is_whole = all(stream_key(table, symbol) in tops for symbol in named)
+        found = {symbol: self._bus.top(stream_key(table, symbol)) for symbol in symbols}
+        tops = {symbol: top for symbol, top in found.items() if top is not None}
+        self._tops[table] = tops
+        is_whole = all(symbol in tops for symbol in named)
         if marks is not None and is_whole and marks.last_seq >= floor - 1:
             return marks
-        there = tuple(symbol for symbol in symbols if stream_key(table, symbol) in tops)
         version = hot.table(table).head.words[Word.LAKE_VERSION]
-        return Marks(floor, floor - 1, version, there)
+        return Marks(floor, floor - 1, version, tuple(tops))
 
     def _floor(self, table: str, marks: Marks | None) -> int:
         """The first seq to keep on Redis; it never goes back."""
@@ -166,16 +176,20 @@ class Mirror:
             self._check_streams()
             self._trim({t: m for t, m in self._marks.items() if self._floor(t, m) > m.first_seq})
         since_ns = self._durable_since_ns(looked_ns)
-        news = self._gatherer.gather(self._marks, self._rows_max)
+        is_all_due = looked_ns - self._looked_at_all_ns >= LOOK_AT_ALL_S * NS_PER_S
+        tables = MIRRORED if is_all_due else AT_ONCE
+        news = self._gatherer.gather({t: self._marks[t] for t in tables}, self._rows_max)
         if news is None:
             raise BusLost("rows left memory before Redis had taken them", hint=TAKEN_UP)
-        if news.marks and self._behind_since_ns is None:
+        if self._behind_since_ns is None and not news.marks.keys().isdisjoint(AT_ONCE):
             self._behind_since_ns = since_ns
         is_stamp_due = looked_ns - self._stamped_ns > STAMP_S * NS_PER_S
         if news.marks or is_stamp_due:
             self._send(news)
         if not news.is_last:
             return
+        if is_all_due:
+            self._looked_at_all_ns = looked_ns
         if self._behind_since_ns is not None:
             now_ns = self._clock.monotonic_ns()
             self._lags_ms.append((now_ns, (now_ns - self._behind_since_ns) / NS_PER_MS))
@@ -196,19 +210,20 @@ class Mirror:
     def _wait(self) -> None:
         """Sleep until the writer has made rows durable, at most for a while."""
         words = self._views.hot.table("trades").head.words
-        end_ns = self._looked_ns + int(LOOK_AT_ALL_S * NS_PER_S)
+        end_ns = self._looked_at_all_ns + int(LOOK_AT_ALL_S * NS_PER_S)
         self._clock.sleep_s(LOOK_S)
         while words[Word.NEWS] == self._news and self._clock.monotonic_ns() < end_ns:
             self._clock.sleep_s(LOOK_S)
 
     def _send(self, news: Round) -> None:
         """Hand a round to Redis, and at its end what is newest."""
-        commands = news.adds
+        lasts: list[LastTrade] = []
+        commands = news.lives
         if news.is_last:
             trades = news.marks.get("trades") or self._marks["trades"]
-            commands += self._lasts.look(trades.symbols, trades.last_seq)
-            commands += self._snapshots.look()
-        self._transact([*commands, *news.lives], news.marks)
+            lasts = self._lasts.look(trades.symbols, trades.last_seq)
+            commands = self._snapshots.look() + commands
+        self._transact(Changes(news.entries, lasts, commands), news.marks)
         if news.is_last:
             self._lasts.told()
             self._snapshots.told()
@@ -216,12 +231,13 @@ class Mirror:
         self._board.count("rows", news.rows)
         self._board.count("live_rows_skipped", news.lives_skipped)
 
-    def _transact(self, commands: list[list[bytes]], marks: Mapping[str, Marks]) -> None:
-        """Run commands and set marks at once, unless somebody else changed what Redis has."""
+    def _transact(self, changes: Changes, marks: Mapping[str, Marks]) -> None:
+        """Make changes and set marks at once, unless somebody else changed what Redis has."""
         counts = self._round + 1, self._clock.now_ns()
         state = TapeState(self._tape_id, *counts, self._fronts, marks)
         told = [b"HSET", TAPE, *tape_fields(state)]
-        if not self._bus.transact(self._round, [*commands, told]):
+        all_of_it = replace(changes, commands=[*changes.commands, told])
+        if not self._bus.transact(self._round, all_of_it):
             raise BusLost(f"Redis at {self._bus.place} is not as it was left", hint=TAKEN_UP)
         self._round += 1
         self._marks |= marks
@@ -250,4 +266,4 @@ class Mirror:
             for table, marks in trimmed.items()
             for key in marks.streams(table)
         ]
-        self._transact(commands, trimmed)
+        self._transact(Changes(commands=commands), trimmed)

@@ -9,23 +9,24 @@ import pyarrow as pa
 
 from core.schema import TABLES
 from storage.bus_entries import Entries, add_plain, live_trades, set_aside
-from storage.bus_keys import Marks, stream_key
+from storage.bus_keys import Marks, NewEntry
 from storage.bus_latest import NewestSnapshots
 from storage.head import Word
 from storage.hot import HotReader
 
 MERGED_ROWS_MAX = 64
+Tops = Mapping[str, Mapping[str, int]]
 
 
 @dataclass(slots=True)
 class Round:
-    """Commands, and where each table is once Redis has run them.
+    """Entries and live trades, and where each table is once Redis has them.
 
     `is_last`: nothing more is durable. Live trades of earlier rounds are skipped and counted: who
     listens wants what is new, not an hour that is caught up with.
     """
 
-    adds: list[list[bytes]] = field(default_factory=list)
+    entries: list[NewEntry] = field(default_factory=list)
     lives: list[list[bytes]] = field(default_factory=list)
     marks: dict[str, Marks] = field(default_factory=dict)
     rows: int = 0
@@ -34,9 +35,9 @@ class Round:
 
 
 class Gatherer:
-    """Makes rounds. `tops`: what a stream has, where that may be more than the marks say."""
+    """Makes rounds. `tops`: what each symbol's stream has, which may be more than the marks say."""
 
-    def __init__(self, hot: HotReader, tops: Mapping[bytes, int], newest: NewestSnapshots) -> None:
+    def __init__(self, hot: HotReader, tops: Tops, newest: NewestSnapshots) -> None:
         self._hot = hot
         self._tops = tops
         self._newest = newest
@@ -69,16 +70,12 @@ class Gatherer:
         self, news: Round, table: str, seqs: tuple[int, int], *, is_last: bool
     ) -> list[str] | None:
         """Add rows and name the symbols that had any; None where memory lacks some."""
-        after_seqs = {
-            symbol: max(seqs[0], self._tops.get(stream_key(table, symbol), 0))
-            for symbol in self._hot.symbols(table)
-        }
-        found = self._hot.spans(table, after_seqs, seqs[1])
+        found = self._hot.spans(table, *seqs, self._tops.get(table, {}))
         if found is None:
             return None
         for symbol, spans in found.items():
             for span in spans:
-                news.adds.append(self._entries.add(table, symbol, span))
+                news.entries.append(self._entries.add(table, symbol, span))
                 if table == "trades" and is_last:
                     news.lives += live_trades(symbol, span)
                 elif table == "trades":
@@ -87,7 +84,7 @@ class Gatherer:
 
     def _add_slow(self, news: Round, table: str, seqs: tuple[int, int]) -> list[str]:
         """Add rows of a slow table; numbers that memory lacks are those of rows in the lake."""
-        after_seq, up_to_seq = max(seqs[0], self._tops.get(stream_key(table, ""), 0)), seqs[1]
+        after_seq, up_to_seq = max(seqs[0], self._tops.get(table, {}).get("", 0)), seqs[1]
         batches = self._hot.plain(table, after_seq=after_seq, up_to_seq=up_to_seq)
         if 1 < sum(batch.num_rows for batch in batches) <= MERGED_ROWS_MAX:
             batches = [pa.concat_batches(batches)]  # one entry, not one for each append
@@ -95,13 +92,13 @@ class Gatherer:
         for rows in chain.from_iterable(without_holes(batch) for batch in batches):
             first_seq = rows.column("seq")[0].as_py()
             if first_seq > next_seq:
-                news.adds.append(set_aside(table, next_seq, first_seq - 1))
-            news.adds.append(add_plain(table, rows))
+                news.entries.append(set_aside(table, next_seq, first_seq - 1))
+            news.entries.append(add_plain(table, rows))
             next_seq = first_seq + rows.num_rows
             if table == "gex":
                 self._newest.note(rows)
         if next_seq <= up_to_seq:
-            news.adds.append(set_aside(table, next_seq, up_to_seq))
+            news.entries.append(set_aside(table, next_seq, up_to_seq))
         return [""]
 
 

@@ -77,18 +77,21 @@ class HotReader:
         return [part for part in found if wanted.overlaps(part.min_ts_us, part.max_ts_us)]
 
     def spans(
-        self, table: str, after_seqs: Mapping[str, int], up_to_seq: int
+        self, table: str, after_seq: int, up_to_seq: int, after_seqs: Mapping[str, int]
     ) -> dict[str, list[Span]] | None:
-        """Where visible rows of symbols of a fast table lie, each symbol's after a seq of its own.
+        """Where each symbol's visible rows of a fast table lie, of some after a later seq.
 
         In seq order; None where memory lacks some of them.
         """
         reader = self.table(table)
         assert isinstance(reader, FastReader), table
-        found = reader.spans(after_seqs, up_to_seq)
+        found = reader.spans_of_all(after_seq, up_to_seq, after_seqs)
         # Asked after the spans were taken: what was let go before that is not among them.
-        needed = min(after_seqs.values(), default=up_to_seq) + 1
-        return found if self.first_seq(table) <= needed else None
+        first_seq = self.first_seq(table)
+        if first_seq <= after_seq + 1:
+            return found
+        needed = min((max(after_seq, after_seqs.get(s, 0)) for s in found), default=up_to_seq) + 1
+        return found if first_seq <= needed else None
 
     def plain(self, table: str, *, after_seq: int, up_to_seq: int) -> list[pa.RecordBatch]:
         """Visible rows of a slow table, all symbols, as they were stored, in seq order."""

@@ -6,6 +6,7 @@ serves only rows at or below it, so rows of several symbols are seen as of one m
 
 import mmap
 import threading
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -81,6 +82,7 @@ class MappedBlock:
             )
             for column in layout.columns
         }
+        self.seqs = self.values["seq"].data
         self._start = start
         self._batch: pa.RecordBatch | None = None
         self._batch_words = -1
@@ -103,6 +105,12 @@ class MappedBlock:
             )
             self._batch_words = words.count
         return self._batch
+
+    def bits(self, column: Physical) -> memoryview:
+        """The bitmap of a stored column that has one."""
+        assert column.bitmap_offset is not None, column.name
+        start = self._start + column.bitmap_offset
+        return self.segment.buffer[start : start + self._block_rows // 8]
 
     def cut(self, words: Words, first: int, rows: int) -> HotSlice:
         """Rows [first, rows) of the block as a slice."""
@@ -141,9 +149,8 @@ class MappedBlock:
         if self.full is not None and self.full.last_seq <= seq:
             return self._block_rows
         rows = self.segment.visible_rows(self.number)
-        seqs = self.values["seq"]
-        if rows and int(seqs[rows - 1]) > seq:
-            rows = int(np.searchsorted(seqs[:rows], seq, "right"))
+        if rows and self.seqs[rows - 1] > seq:
+            rows = bisect_right(self.seqs, seq, 0, rows)
         return rows
 
     def _measure(self, rows: int) -> None:
@@ -296,6 +303,19 @@ class FastReader:
                 for symbol, after_seq in after_seqs.items()
             }
 
+    def spans_of_all(
+        self, after_seq: int, up_to_seq: int, after_seqs: Mapping[str, int]
+    ) -> dict[str, list[Span]]:
+        """The same of every symbol with hot rows, of some of them after a later seq."""
+        self.refresh()
+        names = self._words.by_column.get("symbol", [])
+        with self._lock:
+            symbols = [names[code] for code, blocks in self._by_symbol.items() if blocks]
+            return {
+                symbol: self._spans(symbol, max(after_seq, after_seqs.get(symbol, 0)), up_to_seq)
+                for symbol in symbols
+            }
+
     def _slices(self, symbol: str, after_seq: int, up_to_seq: int) -> list[HotSlice]:
         spans = self._spans(symbol, after_seq, up_to_seq)
         return [span.block.cut(self._words, span.first, span.end) for span in spans]
@@ -312,13 +332,13 @@ class FastReader:
             if full is not None and full.first_seq > after_seq:
                 found.append(Span(block, 0, rows))
                 continue
-            seqs = block.values["seq"][:rows]
-            if int(seqs[-1]) <= after_seq:
+            seqs = block.seqs
+            if seqs[rows - 1] <= after_seq:
                 break
-            first = (
-                0 if int(seqs[0]) > after_seq else int(np.searchsorted(seqs, after_seq, "right"))
-            )
+            first = 0 if seqs[0] > after_seq else bisect_right(seqs, after_seq, 0, rows)
             found.append(Span(block, first, rows))
+            if first:
+                break
         return found[::-1]
 
     def revising(self, symbol: str, up_to_seq: int) -> list[pa.RecordBatch]:

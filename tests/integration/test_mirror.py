@@ -4,7 +4,7 @@ import json
 
 import polars as pl
 
-from storage.bus import Bus
+from storage.bus import Bus, Changes
 from storage.keeper import Keeper, KeeperOptions
 from storage.seal import Sealer
 from tests.fakes.deadline import until
@@ -117,8 +117,8 @@ def test_two_mirrors_at_once_cannot_double_a_row(tape, client):
 def test_commands_left_behind_by_a_lost_connection_do_nothing_later(redis_server, client):
     bus = Bus(redis_server.url, "late")
     bus.open()
-    assert bus.transact(0, [(b"HSET", b"tickflight:tape", b"round", b"1")])
-    assert not bus.transact(0, [(b"SET", b"late", b"1")])
+    assert bus.transact(0, Changes(commands=[(b"HSET", b"tickflight:tape", b"round", b"1")]))
+    assert not bus.transact(0, Changes(commands=[(b"SET", b"late", b"1")]))
     assert client.get("late") is None
     bus.close()
 

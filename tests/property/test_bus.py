@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from core.errors import BusRefused
 from storage.bus_entries import Entries, read_entry
-from storage.bus_keys import Marks, TapeState, parse_tape, seq_of, tape_fields
+from storage.bus_keys import Marks, TapeState, entry_id, parse_tape, seq_of, tape_fields
 from storage.bus_merge import numbered_rows, rows_up_to
 from storage.disk import OsDisk
 from storage.hot import HotReader
@@ -42,6 +42,13 @@ def stored(folder, rows):
     return HotReader(Paths(folder))
 
 
+def as_read(entry):
+    """A new entry's id and fields, as Redis gives them back."""
+    _, first_seq, last_seq, rows, ipc = entry
+    fields = (b"first_seq", first_seq, b"last_seq", last_seq, b"rows", rows, b"ipc", ipc)
+    return entry_id(int(last_seq)), fields
+
+
 @settings(max_examples=25, deadline=None)
 @given(rows=appends, cuts=st.sets(st.integers(1, 60), max_size=12), window=st.data())
 def test_entries_give_back_every_row_once_with_its_seq_and_words(
@@ -53,11 +60,9 @@ def test_entries_give_back_every_row_once_with_its_seq_and_words(
     edges = sorted({0, last_seq, *(cut for cut in cuts if cut < last_seq)})
     streams = {symbol.encode(): [] for symbol in SYMBOLS}
     for after_seq, up_to_seq in itertools.pairwise(edges):
-        after_seqs = dict.fromkeys(hot.symbols("trades"), after_seq)
-        for symbol, spans in hot.spans("trades", after_seqs, up_to_seq).items():
+        for symbol, spans in hot.spans("trades", after_seq, up_to_seq, {}).items():
             for span in spans:
-                _, _, entry_id, *fields = entries.add("trades", symbol, span)
-                streams[symbol.encode()].append((entry_id, fields))
+                streams[symbol.encode()].append(as_read(entries.add("trades", symbol, span)))
     after_seq = window.draw(st.integers(0, last_seq - 1))
     up_to_seq = window.draw(st.integers(after_seq + 1, last_seq))
     theirs = Words(Paths(tmp_path_factory.mktemp("copy")), OsDisk())
@@ -78,9 +83,9 @@ def test_entries_give_back_every_row_once_with_its_seq_and_words(
     lacking = streams | {symbol.encode(): []}
     assert numbered_rows("trades", lacking, (after_seq, up_to_seq), theirs) is None
     for found in streams.values():
-        for entry_id, fields in found:
+        for stream_id, fields in found:
             entry = read_entry("trades", fields)
-            assert seq_of(entry_id) == entry.last_seq == entry.batch["seq"][-1].as_py()
+            assert seq_of(stream_id) == entry.last_seq == entry.batch["seq"][-1].as_py()
             assert entry.first_seq == entry.batch["seq"][0].as_py()
 
 
