@@ -154,6 +154,13 @@ class Mirror:
         symbols = sorted({*named, *symbols_of(hot, table)})
         found = {symbol: self._bus.top(stream_key(table, symbol)) for symbol in symbols}
         tops = {symbol: top for symbol, top in found.items() if top is not None}
+        for symbol, top in tops.items():
+            if top > durable_seq:
+                key = stream_key(table, symbol).decode()
+                raise BusRefused(
+                    f"Redis has {key} to seq {top}, {table} on the tape ends at {durable_seq}",
+                    hint=f"delete {key}, and it is filled again; nobody else may add to it",
+                )
         self._tops[table] = tops
         is_whole = all(symbol in tops for symbol in named)
         if marks is not None and is_whole and marks.last_seq >= floor - 1:

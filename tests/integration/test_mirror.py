@@ -197,3 +197,17 @@ def test_a_key_of_somebody_else_is_said_and_left_alone(tape, client):
         until(lambda: tape.part()["state"] == "down")
     assert "WRONGTYPE" in tape.part()["detail"]
     assert client.get("tickflight:trades:MNQ") == b"mine"
+
+
+def test_an_entry_of_somebody_else_is_said_and_no_row_is_left_out_for_it(tape, client):
+    tape.trade(3)
+    with tape.mirroring():
+        tape.wait_mirrored(client)
+    client.xadd("tickflight:trades:MNQ", {"mine": 1})  # its id is the time
+    with tape.mirroring():
+        until(lambda: tape.part()["state"] == "down")
+        assert "tickflight:trades:MNQ" in tape.part()["detail"]
+        tape.trade(2)
+        client.delete("tickflight:trades:MNQ")
+        until(lambda: marks_of(client, "trades").get("last_seq") == 5, 40)
+    assert len(check_dense(client)) == 5
