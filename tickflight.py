@@ -226,7 +226,6 @@ def run_up(settings: Settings, arguments: argparse.Namespace) -> int:
     """Start the processes, say ready, keep them running, stop them in order."""
     part = Part(arguments.role, is_following=arguments.follow is not None, is_demo=arguments.demo)
     processes = processes_of(part, has_redis=bool(settings.text("REDIS_URL")))
-    key = _demo_key(settings) if arguments.demo else ""
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
@@ -240,7 +239,8 @@ def run_up(settings: Settings, arguments: argparse.Namespace) -> int:
     try:
         facts = {child.spec.name: child.start() for child in children if not stopping.is_set()}
         if not stopping.is_set():
-            _say_ready(settings, facts, key)
+            # Not before the writer runs: the key of a demo that holds this folder must not end.
+            _say_ready(settings, facts, _demo_key(settings) if arguments.demo else "")
         keep_running(children, stopping)
     finally:
         # People first, models next, the writer last: what was taken in is committed.
