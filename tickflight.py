@@ -25,6 +25,7 @@ EXIT_FINE, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
 SCOPES = ("read", "sql", "live", "write", "ui", "admin")
 DEMO_KEY_NAME = "demo"
 DEMO_PARTS = ("ingest", "web")
+DEMO_RATE_MAX = 1_000_000
 Ready = Callable[[Mapping[str, object]], None]
 
 
@@ -45,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, EXIT_FAILED)
     except BrokenPipeError:
         return EXIT_FINE
+    except OSError as error:
+        hint = "check that path and who may read and write there"
+        return _complain(PipelineError(str(error), hint=hint), EXIT_FAILED)
 
 
 def _complain(error: PipelineError, code: int) -> int:
@@ -100,25 +104,19 @@ def _add_up(commands: Any) -> None:
 
 
 def _add_key(commands: Any) -> None:
-    key = _command(
-        commands,
-        "key",
-        run_key,
-        "create, list and revoke API keys",
-        "tickflight key create bot --scope read --scope sql --symbol MNQ --rate 50/s",
-    )
+    example = "tickflight key create bot --scope read --scope sql --symbol MNQ --rate 50/s"
+    key = _command(commands, "key", run_key, "create, list and revoke API keys", example)
     actions = key.add_subparsers(dest="action", required=True, metavar="ACTION")
-    create = actions.add_parser("create", help="make a key; it is printed once")
+    create = _command(actions, "create", None, "make a key; it is printed once", example)
     create.add_argument("name")
     create.add_argument("--scope", action="append", choices=SCOPES, help="default: read sql live")
     create.add_argument("--symbol", action="append", help="restrict to these; default: all")
     create.add_argument("--rate", default="", metavar="N/s", help="most calls a second")
     create.add_argument("--expires", default="", metavar="D", help="90d, 12h or a date")
-    listing = actions.add_parser("list", help="names, scopes and use of all keys")
-    revoke = actions.add_parser("revoke", help="end a key; the next call with it is refused")
+    _command(actions, "list", None, "names, scopes and states of all keys", "tickflight key list")
+    about = "end a key; the next call with it is refused"
+    revoke = _command(actions, "revoke", None, about, "tickflight key revoke bot")
     revoke.add_argument("name")
-    for action in (create, listing, revoke):
-        _common(action, default=argparse.SUPPRESS)
 
 
 def _add_import(commands: Any) -> None:
@@ -195,7 +193,7 @@ def _add_child(commands: Any) -> None:
 def _command(
     commands: Any,
     name: str,
-    run: Callable[[Settings, argparse.Namespace], int],
+    run: Callable[[Settings, argparse.Namespace], int] | None,
     about: str,
     example: str,
 ) -> argparse.ArgumentParser:
@@ -206,8 +204,9 @@ def _command(
         epilog=f"Example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _common(parser, default=None)
-    parser.set_defaults(run=run)
+    _common(parser, default=None if run else argparse.SUPPRESS)
+    if run is not None:
+        parser.set_defaults(run=run)
     return parser
 
 
@@ -224,6 +223,8 @@ def _common(parser: argparse.ArgumentParser, *, default: str | None) -> None:
 
 def run_up(settings: Settings, arguments: argparse.Namespace) -> int:
     """Start the processes, say ready, keep them running, stop them in order."""
+    if not 1 <= arguments.demo_rate <= DEMO_RATE_MAX:
+        raise SettingsError(f"--demo-rate: expected 1 to {DEMO_RATE_MAX} ticks a second")
     part = Part(arguments.role, is_following=arguments.follow is not None, is_demo=arguments.demo)
     processes = processes_of(part, has_redis=bool(settings.text("REDIS_URL")))
     stopping = threading.Event()

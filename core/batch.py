@@ -1,9 +1,7 @@
 """A batch of ticks on its way from a decoder to the store: one table, one symbol, numpy columns."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -15,15 +13,7 @@ from core.schema import TABLES
 STORE_COLUMNS = frozenset({"symbol", "seq", "source", "contract"})
 
 NOBODY = "*"  # the symbol of a reject whose own is not known
-SYMBOL_FORM = "1 to 32 of A-Z 0-9 . _ / $ -, the first a letter or digit"
-_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9._/$-]{0,31}")
 FEW_ROWS = 24  # up to here lists are looked through faster than arrays
-
-
-@lru_cache(4_096)
-def is_symbol(text: str) -> bool:
-    """Whether a text can name a symbol: in tickets, lists of keys and folders of the lake."""
-    return _SYMBOL.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.clock import NS_PER_S, Clock
-from core.errors import PipelineError
+from core.errors import PipelineError, SettingsError
 from core.log import Log
 
 log = Log("house")
@@ -55,7 +55,7 @@ class Child:
         self.ready: dict[str, object] = {}
 
     def start(self) -> dict[str, object]:
-        """Run it and wait for its ready line; raise ChildFailed."""
+        """Run it and wait for its ready line; raise ChildFailed, SettingsError where it told so."""
         reads, writes = os.pipe()
         self._started_ns = self._clock.monotonic_ns()
         try:
@@ -124,7 +124,9 @@ class Child:
         if "error" in told:
             assert self._process is not None
             self._process.wait()
-            raise ChildFailed(f"{self.spec.name}: {told['error']}", hint=str(told.get("hint", "")))
+            is_setting = told.get("code") == SettingsError.code
+            failure = SettingsError if is_setting else ChildFailed
+            raise failure(f"{self.spec.name}: {told['error']}", hint=str(told.get("hint", "")))
         return told
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from core.errors import SettingsError
+from core.symbol import SYMBOL_FORM, is_symbol
 
 SECRETS = frozenset(
     {
@@ -44,8 +46,26 @@ def _words(value: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in value.split(",") if word.strip())
 
 
+def _symbols(value: str) -> tuple[str, ...]:
+    symbols = tuple(word.upper() for word in _words(value))
+    odd = [symbol for symbol in symbols if not is_symbol(symbol)]
+    if odd or (value and not symbols):
+        found = odd[0] if odd else value
+        raise ValueError(f"expected names separated by commas, each {SYMBOL_FORM}, found {found!r}")
+    return symbols
+
+
+def _web_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected https://HOST or http://HOST")
+    return value
+
+
 def _whole(low: int, high: int) -> Callable[[str], int]:
     def parse(value: str) -> int:
+        if not re.fullmatch(r"\s*[+-]?[0-9]{1,18}\s*", value):
+            raise ValueError(f"expected a whole number from {low} to {high}, found {value!r}")
         number = int(value)
         if not low <= number <= high:
             raise ValueError(f"expected {low} to {high}, found {number}")
@@ -62,6 +82,13 @@ def _size_bytes(value: str) -> int:
     return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 
+def _memory_bytes(value: str) -> int:
+    size_bytes = _size_bytes(value)
+    if size_bytes < MEMORY_BYTES_MIN:
+        raise ValueError(f"expected at least {MEMORY_BYTES_MIN // 10**6}MB, found {value!r}")
+    return size_bytes
+
+
 def redis_url(value: str) -> str:
     """An address of Redis as text; raise ValueError, without the password, where it is none."""
     if value and urlsplit(value).scheme not in REDIS_SCHEMES:
@@ -72,13 +99,17 @@ def redis_url(value: str) -> str:
 SETTINGS: tuple[Setting, ...] = (
     Setting("TASTYTRADE_CLIENT_SECRET", "", _text, "OAuth client secret of your tastytrade app"),
     Setting("TASTYTRADE_REFRESH_TOKEN", "", _text, "OAuth refresh token of your tastytrade login"),
-    Setting("TASTYTRADE_SYMBOLS", "MES,MNQ,NQ,SPY,QQQ,VIX", _words, "roots and tickers to record"),
-    Setting("TASTYTRADE_API_URL", "https://api.tastyworks.com", _text, "tastytrade API address"),
+    Setting(
+        "TASTYTRADE_SYMBOLS", "MES,MNQ,NQ,SPY,QQQ,VIX", _symbols, "roots and tickers to record"
+    ),
+    Setting(
+        "TASTYTRADE_API_URL", "https://api.tastyworks.com", _web_address, "tastytrade API address"
+    ),
     Setting("GEXBOT_API_KEY", "", _text, "GEXBot key; empty turns polling off"),
-    Setting("GEXBOT_BASE_URL", "https://api.gex.bot/v2", _text, "GEXBot API address"),
-    Setting("GEXBOT_TICKERS", "NQ_NDX,ES_SPX,SPY", _words, "GEXBot tickers to poll"),
+    Setting("GEXBOT_BASE_URL", "https://api.gex.bot/v2", _web_address, "GEXBot API address"),
+    Setting("GEXBOT_TICKERS", "NQ_NDX,ES_SPX,SPY", _symbols, "GEXBot tickers to poll"),
     Setting("SIERRA_DIR", "/mnt/c/SierraChart", Path, "Sierra Chart's folder; off where absent"),
-    Setting("SIERRA_SYMBOLS", "", _words, "roots to read from Sierra files; empty means all"),
+    Setting("SIERRA_SYMBOLS", "", _symbols, "roots to read from Sierra files; empty means all"),
     Setting("WEBHOOK_TOKEN", "", _text, "shared secret of the webhooks; empty: loopback only"),
     Setting(
         "WEBHOOK_ORIGINS",
@@ -98,7 +129,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("LAKE_URL", "", _text, "where sealed Parquet goes; empty: DATA_DIR/lake"),
     Setting("HOT_MINUTES", "60", _whole(1, 24 * 60), "minutes kept in memory after sealing"),
     Setting("RETENTION_DAYS", "365", _whole(1, 36_500), "days sealed data are kept"),
-    Setting("MEMORY_LIMIT", "2GB", _size_bytes, "memory one SQL worker may use"),
+    Setting("MEMORY_LIMIT", "2GB", _memory_bytes, "memory one SQL worker may use"),
     Setting("COMMIT_MS", "20", _whole(1, 10_000), "longest wait before appended rows are durable"),
     Setting("SQL_SECONDS", "30", _whole(1, 3_600), "time limit of one SQL query"),
     Setting("RESULT_ROWS", "50000000", _whole(1, 10**12), "row limit of one answer"),
@@ -116,6 +147,7 @@ SETTINGS: tuple[Setting, ...] = (
     ),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
+MEMORY_BYTES_MIN = 200_000_000  # below that a worker has no room for its tables
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 WILDCARD_HOSTS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not bound
@@ -196,7 +228,8 @@ def load_settings(
     environ = os.environ if environ is None else environ
     env_path = Path(".env") if env_file is None else env_file
     in_file = {k: v or "" for k, v in dotenv_values(env_path).items()} if env_path.exists() else {}
-    faults = [
+    faults = _unreadable(env_path) if env_path.exists() else []
+    faults += [
         f"{name}: unknown setting in {env_path}; {_nearest(name)}"
         for name in in_file
         if name not in BY_NAME
@@ -210,11 +243,11 @@ def load_settings(
         except ValueError as error:
             shown = "***" if setting.name in SECRETS else repr(raw)
             faults.append(f"{setting.name}={shown}: {error}; {setting.help}")
-    if not faults:
-        data_dir = values["DATA_DIR"]
-        assert isinstance(data_dir, Path)
-        values["DATA_DIR"] = data_dir.expanduser().absolute()
-        faults = _contradictions(values)
+            values[setting.name] = setting.parse(setting.default)
+    data_dir = values["DATA_DIR"]
+    assert isinstance(data_dir, Path)
+    values["DATA_DIR"] = data_dir.expanduser().absolute()
+    faults += _contradictions(values)
     if faults:
         raise SettingsError("\n".join(faults), hint="see .env.example for every setting")
     return Settings(values)
@@ -228,7 +261,20 @@ def _contradictions(values: Mapping[str, object]) -> list[str]:
         faults.append(f"HOST={values['HOST']!r}: only loopback is served without TLS_CERT/TLS_KEY")
     if values["HOST"] not in LOOPBACK_HOSTS and not values["WEBHOOK_TOKEN"]:
         faults.append(f"HOST={values['HOST']!r}: only loopback is served without WEBHOOK_TOKEN")
+    secret, token = values["TASTYTRADE_CLIENT_SECRET"], values["TASTYTRADE_REFRESH_TOKEN"]
+    if bool(secret) != bool(token):
+        faults.append("TASTYTRADE_CLIENT_SECRET and TASTYTRADE_REFRESH_TOKEN: give both or neither")
     return faults
+
+
+def _unreadable(path: Path) -> list[str]:
+    """A fault for each line of the file that sets nothing."""
+    with path.open(encoding="utf-8") as lines:
+        return [
+            f"{path} line {binding.original.line}: expected NAME=value"
+            for binding in parse_stream(lines)
+            if binding.error
+        ]
 
 
 def _nearest(name: str) -> str:

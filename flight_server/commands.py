@@ -94,7 +94,7 @@ def parse_expiry(text: str, now_ns: int) -> int | None:
     if not text:
         return None
     found = re.fullmatch(r"(\d+)([dhm])", text)
-    if found is not None:
+    if found is not None and int(found[1]) > 0:
         return now_ns + int(found[1]) * UNITS_NS[found[2]]
     try:
         moment = datetime.fromisoformat(text)
@@ -103,7 +103,12 @@ def parse_expiry(text: str, now_ns: int) -> int | None:
             f"--expires {text!r}: expected 90d, 12h, 30m or a date like 2027-01-31"
         ) from error
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(moment.timestamp()) * NS_PER_S
+    moment_ns = int(moment.timestamp()) * NS_PER_S
+    if moment_ns <= now_ns:
+        raise SettingsError(
+            f"--expires {text!r}: expected a time to come; dates begin at 00:00 UTC"
+        )
+    return moment_ns
 
 
 def _show_keys(ring: KeyRing, clock: Clock) -> None:

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import unquote
 
-from core.batch import is_symbol
 from core.clock import MINUTE_NS, NS_PER_S
 from core.errors import BadTicket
+from core.symbol import is_symbol
 from flight_server.ticket_kinds import Span
 
 SYMBOLS_MAX: Final = 64

@@ -14,9 +14,10 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from core.batch import FEW_ROWS, SYMBOL_FORM, Rejected, TickBatch, is_symbol
+from core.batch import FEW_ROWS, Rejected, TickBatch
 from core.clock import MINUTE_NS, NS_PER_US
 from core.schema import SEEDED_WORDS
+from core.symbol import SYMBOL_FORM, is_symbol
 
 AHEAD_US_MAX = 5 * MINUTE_NS // NS_PER_US
 TIME_US_MIN = 631_152_000_000_000  # 1990-01-01, before any venue we can read

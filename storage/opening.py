@@ -3,10 +3,11 @@
 What the lake holds already is asked here, once a start.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 from core.clock import Clock
-from core.errors import WalCorrupt
+from core.errors import SettingsError, WalCorrupt
 from core.log import Log
 from core.schema import LOGGED_TABLES
 from core.settings import Settings
@@ -26,7 +27,8 @@ log = Log("store")
 def open_store(settings: Settings, clock: Clock) -> Store:
     """Open the store of a data folder, knowing what the lake already holds."""
     paths = Paths(settings.data_dir)
-    check_is_no_copy(paths)
+    with _usable(paths):
+        check_is_no_copy(paths)
     snapshots = {t.name: Manifest(settings.lake_url, t.name).snapshot() for t in LOGGED_TABLES}
     sealed = {
         name: max(snapshot.last_seq, *snapshot.sealed_seq.values(), 0)
@@ -37,7 +39,19 @@ def open_store(settings: Settings, clock: Clock) -> Store:
         sealed_seqs=sealed,
         newest_sealed_us=snapshots["trades"].newest_us(),
     )
-    return Store.open(paths, options, disk=OsDisk(), clock=clock)
+    with _usable(paths):
+        return Store.open(paths, options, disk=OsDisk(), clock=clock)
+
+
+@contextmanager
+def _usable(paths: Paths) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(
+            f"the data folder {paths.root} cannot be used: {error.strerror or error}",
+            hint="give a folder of a local disk that this user may write to: DATA_DIR, --data-dir",
+        ) from error
 
 
 def open_keeper(settings: Settings, store: Store, clock: Clock) -> Keeper:

@@ -104,6 +104,11 @@ def test_every_command_and_option_is_on_the_commands_page():
                 assert option in section, f"{name}: {option} is not described"
 
 
+def test_the_help_of_every_command_shows_an_example():
+    for name, parser in commands(build_parser()):
+        assert "tickflight " in (parser.epilog or ""), f"{name} --help has no example"
+
+
 def test_papers_name_no_command_that_is_not_there():
     known = {name for name, _ in commands(build_parser())}
     for path in papers():

@@ -57,6 +57,41 @@ def test_all_faults_are_told_together():
     assert "expected 1 to 1440, found 0" in lines[0]
 
 
+def test_contradictions_are_told_beside_malformed_values():
+    told = faults(HOT_MINUTES="x", HOST="0.0.0.0", TASTYTRADE_CLIENT_SECRET="only")
+    assert "HOT_MINUTES='x': expected a whole number" in told[0]
+    assert any("without TLS_CERT" in line for line in told)
+    assert any("REFRESH_TOKEN: give both or neither" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TASTYTRADE_SYMBOLS", "MNQ,b@d"),
+        ("GEXBOT_TICKERS", ";;"),
+        ("TASTYTRADE_SYMBOLS", ",,"),
+        ("TASTYTRADE_API_URL", "api.tastyworks.com"),
+        ("GEXBOT_BASE_URL", "https://"),
+        ("MEMORY_LIMIT", "1KB"),
+    ],
+)
+def test_a_value_that_could_never_work_is_refused_at_once(name, value):
+    (told,) = faults(**{name: value})
+    assert told.startswith(f"{name}={value!r}: expected ")
+
+
+def test_symbols_may_be_written_in_small_letters():
+    settings = load(environ={"TASTYTRADE_SYMBOLS": "mnq, Spy"})
+    assert settings.words("TASTYTRADE_SYMBOLS") == ("MNQ", "SPY")
+
+
+def test_a_line_of_the_file_that_sets_nothing_is_a_fault(tmp_path):
+    env_file = tmp_path / ".env"
+    env_file.write_text("COMMIT_MS=1\nthis is no line\nHOT_MINUTES=2\n")
+    with pytest.raises(SettingsError, match="line 2: expected NAME=value"):
+        load(env_file=env_file)
+
+
 def test_an_unknown_name_in_the_file_is_a_fault_that_names_the_nearest(tmp_path):
     env_file = tmp_path / ".env"
     env_file.write_text("FLIGHT_PROT=8815\n")
@@ -82,9 +117,10 @@ def test_a_certificate_without_its_key_is_a_fault():
 
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_a_secret_never_shows_in_the_settings_words(name):
-    secret = "redis://:hunter2@host" if name == "REDIS_URL" else "hunter2"
-    assert "hunter2" not in repr(load(environ={name: secret}))
-    assert "hunter2" not in str(load(environ={name: secret}))
+    given = {secret: "hunter2" for secret in SECRETS if secret.startswith("TASTYTRADE")}
+    given[name] = "redis://:hunter2@host" if name == "REDIS_URL" else "hunter2"
+    assert "hunter2" not in repr(load(environ=given))
+    assert "hunter2" not in str(load(environ=given))
 
 
 def test_an_address_that_is_none_of_redis_is_refused_without_its_password():
@@ -113,17 +149,17 @@ def test_settings_survive_the_way_to_a_child_process():
     [("1", 1), ("4GB", 4 * 10**9), ("1.5KB", 1_500), ("512MiB", 512 * 2**20), ("2gib", 2**31)],
 )
 def test_sizes_read_with_their_units(text, size_bytes):
-    assert load(environ={"MEMORY_LIMIT": text}).number("MEMORY_LIMIT") == size_bytes
+    assert load(environ={"RESULT_BYTES": text}).number("RESULT_BYTES") == size_bytes
 
 
 @example("inf")
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20))
 def test_any_size_is_read_or_refused_as_a_settings_fault(text):
     try:
-        settings = load(environ={"MEMORY_LIMIT": text})
+        settings = load(environ={"RESULT_BYTES": text})
     except SettingsError:
         return
-    assert isinstance(settings.number("MEMORY_LIMIT"), int)
+    assert isinstance(settings.number("RESULT_BYTES"), int)
 
 
 @pytest.mark.parametrize("name", [s.name for s in SETTINGS if s.default.isdigit()])
