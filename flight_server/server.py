@@ -287,6 +287,11 @@ class FlightServer(flight.FlightServerBase):  # type: ignore[misc]
         visible_seq = view.watermarks(ask.table).visible_seq
         for symbol in ask.symbols:
             require_known(sources, view, symbol)
+        if ask.from_seq is not None and ask.from_seq > visible_seq + 1:
+            raise BadTicket(
+                f"from_seq is {ask.from_seq}, but {ask.table} ends at seq {visible_seq}",
+                hint=f"go on with from_seq={visible_seq + 1}; later rows are not on the tape",
+            )
         if not self._live_slots.acquire(blocking=False):
             raise TooMuch(
                 f"{LIVE_STREAMS_MAX} live streams are open, the most there may be",

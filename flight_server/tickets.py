@@ -229,7 +229,7 @@ def _parse_json(text: str, now_ns: int) -> Ticket:
             hint=f"beside {keys[0]} it knows {', '.join(sorted(_JSON_WORDS[keys[0]] - {keys[0]}))}",
         )
     body = found[keys[0]]
-    if not isinstance(body, str) or not body.strip():
+    if not isinstance(body, str):
         raise BadTicket(f"{keys[0]}: expected text, found {_kind(body)}", hint="quote it")
     if keys[0] == "ticket":
         return _with_options(_parse_text(body.strip(), now_ns), found, now_ns)
@@ -258,6 +258,8 @@ def _with_options(ticket: Ticket, found: Mapping[str, object], now_ns: int) -> T
         raise BadTicket(f"strict: expected true or false, found {_kind(strict)}", hint="true")
     match ticket:
         case Range() | Bars() | State() | BookAt():
+            if known_at_ns is not None and ticket.span.known_at_ns not in (None, known_at_ns):
+                raise BadTicket("known_at is given twice", hint="give it once")
             span = Span(
                 ticket.span.start_ns,
                 ticket.span.end_ns,

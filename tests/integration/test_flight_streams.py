@@ -1,5 +1,6 @@
 """Long answers: following, falling behind, limits, clients that leave, and a server that stops."""
 
+import json
 import threading
 
 import numpy as np
@@ -43,6 +44,14 @@ def test_live_replays_from_a_point_and_then_follows_without_gap_or_double(house)
         feeder.join()
     assert found == list(range(100, found[-1] + 1))
     reader.cancel()
+
+
+def test_live_from_beyond_the_end_is_refused_and_told_where_the_end_is(house):
+    with pytest.raises(flight.FlightServerError) as refused:
+        house.reader("live:MNQ?from_seq=999999").read_chunk()
+    told = json.loads(refused.value.extra_info)
+    assert told["code"] == "bad_ticket"
+    assert "go on with from_seq=" in told["hint"]
 
 
 def test_live_from_now_on_leaves_out_what_was_before(house):

@@ -121,6 +121,8 @@ BAD = {
     "json params nested": '{"sql": "select ?", "params": [[1]]}',
     "json known_at": '{"ticket": "ticks:MNQ", "known_at": true}',
     "json known_at on latest": '{"ticket": "latest:MNQ", "known_at": "2026-11-20"}',
+    "json known_at twice": '{"ticket": "ticks:MNQ?known_at=2026-11-20", "known_at": "2026-11-21"}',
+    "json empty": '{"sql": ""}',
     "json strict": '{"ticket": "ticks:MNQ", "strict": 2}',
     "influxql": '{"sql_query": "select 1", "query_type": "influxql"}',
     "json in json": '{"ticket": "{}"}',
