@@ -285,8 +285,8 @@ class FastReader:
     def symbols(self) -> list[str]:
         """Symbols with hot rows."""
         self.refresh()
-        names = self._words.by_column.get("symbol", [])
-        return sorted(names[code] for code, blocks in self._by_symbol.items() if blocks)
+        with self._lock:
+            return sorted(self._named())
 
     def slices(self, symbol: str, *, after_seq: int, up_to_seq: int) -> list[HotSlice]:
         """Visible rows of a symbol with after_seq < seq <= up_to_seq, in seq order."""
@@ -308,13 +308,18 @@ class FastReader:
     ) -> dict[str, list[Span]]:
         """The same of every symbol with hot rows, of some of them after a later seq."""
         self.refresh()
-        names = self._words.by_column.get("symbol", [])
         with self._lock:
-            symbols = [names[code] for code, blocks in self._by_symbol.items() if blocks]
             return {
                 symbol: self._spans(symbol, max(after_seq, after_seqs.get(symbol, 0)), up_to_seq)
-                for symbol in symbols
+                for symbol in self._named()
             }
+
+    def _named(self) -> list[str]:
+        """Symbols with blocks; one whose word was not told yet has no row to be seen either."""
+        names = self._words.by_column.get("symbol", [])
+        return [
+            names[code] for code, blocks in self._by_symbol.items() if blocks and code < len(names)
+        ]
 
     def _slices(self, symbol: str, after_seq: int, up_to_seq: int) -> list[HotSlice]:
         spans = self._spans(symbol, after_seq, up_to_seq)

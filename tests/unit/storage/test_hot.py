@@ -217,3 +217,17 @@ def test_the_last_trade_is_not_one_older_than_what_the_lake_holds(paths: Paths) 
         assert HotReader(paths).latest("MNQ") is not None
     finally:
         store.close()
+
+
+def test_a_symbol_whose_word_is_not_told_yet_is_waited_for(store: Store, paths: Paths) -> None:
+    store.append(trades("MNQ", 3))
+    hot = HotReader(paths)
+    assert hot.symbols("trades") == ["MNQ"]
+    # As far as a writer is within an append: a block is there, words and rows are told at its end.
+    store._fast("trades")._next_block(store.words.intern("symbol", "NQ"))
+    assert hot.symbols("trades") == ["MNQ"]
+    found = hot.spans("trades", 0, 3, {})
+    assert found is not None
+    assert list(found) == ["MNQ"]
+    store.append(trades("NQ", 2))
+    assert hot.symbols("trades") == ["MNQ", "NQ"]
