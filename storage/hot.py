@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from core.schema import TABLES, TRADES
+from storage.disk import OsDisk
 from storage.head import Watermarks, Word
 from storage.latest import LatestTrades
 from storage.paths import Paths
 from storage.ranges import ANY_TIME, Range
-from storage.reader import FastReader, HotSlice, Span, reader_words
+from storage.reader import FastReader, HotSlice, Span
 from storage.slow_reader import SlowReader
+from storage.words import Words
 
 
 class HotReader:
@@ -19,7 +21,8 @@ class HotReader:
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
-        self.words = reader_words(paths)
+        self.words = Words(paths, OsDisk())
+        self.words.reload()
         self._tables: dict[str, FastReader | SlowReader] = {}
         self._lock = threading.Lock()
         self._latest = self.latest_trades(TRADES.plain_schema.names)

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from core.errors import Unavailable
 from core.schema import TABLES
-from storage.disk import OsDisk
 from storage.head import Head, Word
 from storage.layout import (
     BLOCKS_MAX,
@@ -395,10 +394,3 @@ def open_head(paths: Paths, table: str) -> Head:
             f"no hot data for {table} in {paths.root}", hint="start it with: tickflight up"
         )
     return Head(path, is_writer=False)
-
-
-def reader_words(paths: Paths) -> Words:
-    """The dictionary as a reader sees it."""
-    words = Words(paths, OsDisk())
-    words.reload()
-    return words
