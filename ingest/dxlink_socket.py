@@ -64,7 +64,7 @@ class Socket(asyncio.Protocol):
     def say(self, text: bytes) -> None:
         """Send a text message; raise FeedLost where the other side takes none."""
         assert self._transport is not None
-        if self._over.done():
+        if self._over.done() or self._protocol.state is not State.OPEN:
             raise FeedLost("the connection is over")
         if self._transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
             raise FeedLost(f"over {UNSENT_BYTES_MAX} bytes could not be sent")

@@ -1,6 +1,7 @@
 """The websocket hands on whole messages, answers pings, and always says how it ended."""
 
 import anyio
+import anyio.lowlevel
 import pytest
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -54,6 +55,20 @@ def test_what_is_said_arrives_as_text():
 
     anyio.run(talking, handle, talk)
     assert got == ['{"type":"SETUP"}']
+
+
+def test_nothing_is_said_on_a_connection_that_is_being_closed():
+    async def handle(server):
+        await server.wait_closed()
+
+    async def talk(socket, heard):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(socket.close)
+            await anyio.lowlevel.checkpoint()
+            with pytest.raises(FeedLost, match="is over"):
+                socket.say(b"while it waits for the other side's goodbye")
+
+    anyio.run(talking, handle, talk)
 
 
 def test_a_refused_upgrade_is_raised():
