@@ -223,7 +223,9 @@ def test_a_revision_made_while_away_comes_with_history(feed, server):
 def test_a_full_disk_is_waited_for(feed, server):
     feed.place.failures = [DiskFull("no room")]
     server.trade(100)
+    until(lambda: feed.board.snapshot()["state"] == "down")
     feed.wait_whole()
+    until(lambda: feed.board.snapshot()["state"] == "ok")
 
 
 def test_a_feed_started_again_fills_the_time_it_was_down(server, clock, tmp_path):
