@@ -283,7 +283,7 @@ class Continuity:
         self._end_snapshot(line, snapshot)
         if snapshot.is_spoiled:
             self._request(line)
-        elif snapshot.is_snipped and not snapshot.has_anchor:
+        elif snapshot.is_snipped and not _reaches(snapshot, line.gap.from_us):
             # Everything after the oldest row it brought is whole.
             self._give_up(line, "history reaches less far back", to_us=event_us(snapshot.oldest))
         elif snapshot.has_anchor:
@@ -372,6 +372,11 @@ class Continuity:
             line.heard_ns = now_ns
             line.was_silent = True
             self._suspect(line, f"silent for {allowed_s:.0f} s in an open market")
+
+
+def _reaches(snapshot: Snapshot, from_us: int) -> bool:
+    """A row held before is not enough: prints that it overtook may be older than what was cut."""
+    return snapshot.has_anchor and event_us(snapshot.oldest) <= from_us
 
 
 def _last_index(us: int) -> int:

@@ -5,7 +5,9 @@ import pytest
 from core.errors import DiskFull
 from ingest.dxlink_wire import HISTORY, STREAM, TICKER
 from tests.fakes.deadline import until
-from tests.fakes.dxlink_place import MemoryPlace, running_feed
+from tests.fakes.dxlink_place import MNQ, SPY, MemoryPlace, running_feed
+
+MADE = {i.streamer_symbol: (i.symbol, i.contract) for i in (MNQ, SPY)}
 
 
 def miss(server, count=200):
@@ -139,6 +141,16 @@ def test_a_snipped_history_narrows_the_hole_to_what_it_did_not_bring(feed, serve
     (gap,) = feed.place.gaps("SPY")
     assert before < gap["to_ts"] < feed.place.last_us("SPY", "SPY")
     assert gap["rows"] == server.faults.snip_rows
+
+
+def test_a_snip_short_of_prints_that_were_on_their_way_leaves_them_in_the_ledger(feed, server):
+    miss(server, 30)  # late: what comes next overtakes them
+    newest = server.trade(60)[-1]
+    until(lambda: feed.place.last_us(*MADE[newest.symbol]) == newest.ms * 1_000)
+    server.faults.history, server.faults.snip_rows = "snip", 20
+    lose_connection(feed, server)
+    feed.wait_told()
+    assert feed.place.states() == ["unrepairable", "unrepairable"]
 
 
 @pytest.mark.parametrize("history", ["silent", "endless"])
