@@ -254,7 +254,8 @@ class Client:
 
     async def _converse(self, link: Link, url: str) -> None:
         asked_ns = self._clock.now_ns()
-        link.socket = await Socket.open(url, lambda payloads: self._hear(link, payloads))
+        link.socket = Socket(url, lambda payloads: self._hear(link, payloads))
+        await link.socket.open()
         came_ns = self._clock.now_ns()
         error_s = clock_error_s(link.socket.date, asked_ns, came_ns)
         if error_s is not None:

@@ -29,10 +29,15 @@ Hear = Callable[[Sequence[bytes]], None]
 
 
 class Socket(asyncio.Protocol):
-    """One connection. `hear` gets all messages read at once; what it raises ends the connection."""
+    """One connection, made by `open`. `hear` gets all messages read at once.
 
-    def __init__(self, url: str, hear: Hear, message_bytes_max: int) -> None:
-        self._protocol = ClientProtocol(parse_uri(url), max_size=message_bytes_max)
+    What it raises ends the connection. It may be called before `open` returns: what a server says
+    may come with the end of its handshake.
+    """
+
+    def __init__(self, url: str, hear: Hear, *, message_bytes_max: int = MESSAGE_BYTES_MAX) -> None:
+        self._uri = parse_uri(url)
+        self._protocol = ClientProtocol(self._uri, max_size=message_bytes_max)
         self._hear = hear
         self._cutter = Cutter(message_bytes_max)
         self._heard: list[bytes] = []  # and not yet handed on
@@ -40,32 +45,25 @@ class Socket(asyncio.Protocol):
         self.date: str | None = None  # what the server says the time is
         self._transport: asyncio.Transport | None = None
         loop = asyncio.get_running_loop()
-        self.opened: asyncio.Future[None] = loop.create_future()
+        self._opened: asyncio.Future[None] = loop.create_future()
         self._over: asyncio.Future[None] = loop.create_future()
 
-    @classmethod
-    async def open(
-        cls, url: str, hear: Hear, *, message_bytes_max: int = MESSAGE_BYTES_MAX
-    ) -> "Socket":
+    async def open(self) -> None:
         """Connect and shake hands; raise OSError, SSLError or WebSocketException."""
-        uri = parse_uri(url)
-        loop = asyncio.get_running_loop()
+        loop, uri = asyncio.get_running_loop(), self._uri
         context = ssl.create_default_context() if uri.secure else None
-        _, socket = await loop.create_connection(
-            lambda: cls(url, hear, message_bytes_max), uri.host, uri.port, ssl=context
-        )
+        await loop.create_connection(lambda: self, uri.host, uri.port, ssl=context)
         try:
-            await socket.opened
+            await self._opened
         except BaseException:
-            socket.abort()
+            self.abort()
             raise
-        return socket
 
     def say(self, text: bytes) -> None:
         """Send a text message; raise FeedLost where the other side takes none."""
-        assert self._transport is not None
         if self._over.done() or self._protocol.state is not State.OPEN:
             raise FeedLost("the connection is over")
+        assert self._transport is not None
         if self._transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
             raise FeedLost(f"over {UNSENT_BYTES_MAX} bytes could not be sent")
         self._protocol.send_text(text)
@@ -88,7 +86,7 @@ class Socket(asyncio.Protocol):
         """Let go at once."""
         if self._transport is not None:
             self._transport.abort()
-        for future in (self.opened, self._over):
+        for future in (self._opened, self._over):
             if future.done() and not future.cancelled():
                 future.exception()  # looked at, so that nobody is told it was not
 
@@ -156,14 +154,14 @@ class Socket(asyncio.Protocol):
                 self._protocol.send_close(1011)
 
     def _shake(self, failure: Exception | None) -> None:
-        if not self.opened.done():
+        if not self._opened.done():
             if failure is None:
-                self.opened.set_result(None)
+                self._opened.set_result(None)
             else:
-                self.opened.set_exception(failure)
+                self._opened.set_exception(failure)
 
     def _has_opened(self) -> bool:
-        return self.opened.done() and self.opened.exception() is None
+        return self._opened.done() and self._opened.exception() is None
 
     def _end(self, failure: Exception | None) -> None:
         if self._over.done():

@@ -10,7 +10,7 @@ from ingest.dxlink_wire import HISTORY, STREAM
 from tests.fakes.deadline import until
 
 SEEDS = range(24)
-STEPS = 5
+STEPS, WAIT_S = 5, 30
 REPAIRABLE, UNREPAIRABLE = "whole", "unrepairable"
 
 
@@ -112,6 +112,6 @@ def test_any_faults_together_leave_the_truth(feed, server, clock, seed):
     allowed = (
         {"backfilled"} if server.faults.history == REPAIRABLE else {"backfilled", UNREPAIRABLE}
     )
-    until(lambda: set(feed.place.states()) <= allowed and feed.is_true)
+    until(lambda: set(feed.place.states()) <= allowed and feed.is_true, seconds=WAIT_S)
     if close_a_channel not in happened:  # else a word may have met the closing on its way
         assert not server.violations

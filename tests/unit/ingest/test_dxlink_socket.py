@@ -1,10 +1,14 @@
 """The websocket hands on whole messages, answers pings, and always says how it ended."""
 
+import asyncio
+
 import anyio
 import anyio.lowlevel
 import pytest
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 from core.errors import FeedLost
 from ingest.dxlink_socket import MESSAGE_BYTES_MAX, Socket
@@ -15,7 +19,8 @@ async def talking(handle, talk, message_bytes_max=MESSAGE_BYTES_MAX, **options):
     heard = []
     async with serve(handle, "127.0.0.1", 0, compression=None, **options) as server:
         url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        socket = await Socket.open(url, heard.extend, message_bytes_max=message_bytes_max)
+        socket = Socket(url, heard.extend, message_bytes_max=message_bytes_max)
+        await socket.open()
         try:
             await talk(socket, heard)
         finally:
@@ -71,6 +76,35 @@ def test_nothing_is_said_on_a_connection_that_is_being_closed():
     anyio.run(talking, handle, talk)
 
 
+def test_what_comes_with_the_end_of_the_handshake_can_be_answered_at_once():
+    got = []
+
+    async def serve_by_hand(reader, writer):
+        protocol = ServerProtocol()
+        while not got:
+            protocol.receive_data(await reader.read(4096))
+            for event in protocol.events_received():
+                if isinstance(event, Request):
+                    protocol.send_response(protocol.accept(event))
+                    protocol.send_text(b"welcome")
+                else:
+                    got.append(bytes(event.data))
+            writer.write(b"".join(protocol.data_to_send()))  # all in one piece
+        writer.close()
+
+    async def talk():
+        server = await asyncio.start_server(serve_by_hand, "127.0.0.1", 0)
+        async with server:
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            socket = Socket(url, lambda messages: socket.say(b"to " + messages[0]))
+            await socket.open()
+            await end(socket, [])
+            socket.abort()
+
+    anyio.run(talk)
+    assert got == [b"to welcome"]
+
+
 def test_a_refused_upgrade_is_raised():
     async def handle(server):
         raise AssertionError("nobody gets this far")
@@ -97,7 +131,8 @@ def test_what_the_hearer_raises_ends_the_connection_and_nothing_is_heard_after()
 
         async with serve(handle, "127.0.0.1", 0, compression=None) as server:
             url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-            socket = await Socket.open(url, hear)
+            socket = Socket(url, hear)
+            await socket.open()
             with pytest.raises(FeedLost, match="no room"):
                 await socket.over()
             await socket.close()
