@@ -120,11 +120,12 @@ def _post_all(
             CLOCK.sleep_s(max(due_ns - CLOCK.monotonic_ns(), 0) / NS_PER_S)
             began_ns = CLOCK.monotonic_ns()
             ms = _post(web, bodies[place])
-            second = now_s - posts + place - WARM_POSTS
+            if place % LOOK_EVERY == 0:
+                seen_ms = _until_seen(house, now_s - posts + place - WARM_POSTS, began_ns)
+                if place >= WARM_POSTS:
+                    seen.append(seen_ms)
             if place >= WARM_POSTS:
                 ours.append(ms)
-                if place % LOOK_EVERY == 0:
-                    seen.append(_until_seen(house, second, began_ns))
                 bare.append(_post(floor, bodies[place]))
         web.close()
         floor.close()
