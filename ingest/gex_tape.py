@@ -99,7 +99,7 @@ class GexTape:
         """Store the rows that are not stored yet; say of each whether it was new, None if refused.
 
         Visible on return; what the guard refuses is kept in `rejects`. Raise DiskFull, then none is
-        stored.
+        stored, or of several sources' rows only those of the lesser ones.
         """
         is_good, rejects = check_gamma(table, rows, self._clock.now_ns() // NS_PER_US)
         if not rejects:
@@ -109,6 +109,18 @@ class GexTape:
         return [next(is_new) if good else None for good in is_good.tolist()]
 
     def _append_good(self, table: str, rows: pa.RecordBatch) -> list[bool]:
+        """Lesser sources first, so that a better one's row supersedes theirs."""
+        vias = rows.column("via").to_pylist() if "via" in rows.schema.names else [""]
+        ranks = np.array([RANKS.get(via, 0) for via in vias])
+        if (ranks == ranks[:1]).all():
+            return self._append_equals(table, rows)
+        is_new = np.zeros(rows.num_rows, np.bool_)
+        for rank in np.unique(ranks):
+            mask = ranks == rank
+            is_new[mask] = self._append_equals(table, _only(rows, mask))
+        return is_new.tolist()  # type: ignore[no-any-return]
+
+    def _append_equals(self, table: str, rows: pa.RecordBatch) -> list[bool]:
         looked = _look(table, _told(table, rows))
         with self._held(looked.days) as known:
             news = _news(looked, known)

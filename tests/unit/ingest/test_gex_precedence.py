@@ -89,6 +89,16 @@ def test_a_value_the_better_source_said_again_is_not_replaced_by_a_lesser_one(ho
     assert told(house) == [("uw", 100.0)]
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_of_one_batch_the_best_source_stands_wherever_it_is(house, order):
+    rows = [snapshot(100.0, "uw"), snapshot(101.0, "api"), snapshot(102.0, "hist")]
+    mixed = pa.concat_batches([rows[place] for place in order])
+    assert house.tape.append_new("gex", mixed) == [True] * 3
+    assert told(house) == [("hist", 102.0)]
+    assert len(house.rows()) == 3
+    assert house.tape.append_new("gex", mixed) == [False] * 3
+
+
 def test_a_better_row_keeps_what_else_it_said(house):
     house.tape.append_new("gex", snapshot(100.0, "uw"))
     better = batch(made.chain() | {"spot": 101.0, "mystery": [1]}, via="api")
