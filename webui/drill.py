@@ -14,7 +14,7 @@ from storage.manifest import Partition
 from webui.access import Visitor
 from webui.calls import DENIED, FINE, CallRow, DayUse, KeyCalls, is_live
 from webui.coverage import sealed_hours
-from webui.gap_lanes import gap_line, lanes_of
+from webui.gap_lanes import gap_line, gaps_of_day, is_hole, lanes_of
 from webui.ledger import CheckRow
 from webui.pages import Pages
 from webui.partitions import Partitions
@@ -59,6 +59,7 @@ class Drill:
             self.pages.boot("data", ["status", "coverage", "lags"]),
             day=day,
             hours=self._day(day) if day else [],
+            holes=gaps_of_day(account.gaps, day_us(day), now.now_us) if day else [],
             partitions=self.partitions.rows(partitions),
             total=total,
             gaps=[gap_line(gap, now.boards, now.now_us) for gap in account.gaps[:ROWS_SHOWN]],
@@ -156,7 +157,7 @@ class Drill:
         return newest[:PARTITIONS_SHOWN], len(found)
 
     def _day(self, day: date) -> list[tuple[str, list[str]]]:
-        """A day by hour and symbol: full, missing, off or hot."""
+        """A day by hour and symbol: full, missing, with a hole, before all or without a market."""
         try:
             found = self.now.tape.sealed("trades").pruned(
                 start_us=day_us(day), end_us=day_us(day) + DAY_US
@@ -170,12 +171,24 @@ class Drill:
         for symbol in sorted(self.now.market.symbols):
             has = hours.get(symbol, {}).get(day, frozenset())
             wanted = self.now.coverage.expected(day, symbol, self.now.now_ns)
+            holes = self._hours_with_holes(day, symbol)
             marks = [
-                "full" if h in has else hour_mark(h in wanted, is_before=h < first_hour)
+                ("hole" if h in holes else "full")
+                if h in has
+                else hour_mark(h in wanted, is_before=h < first_hour)
                 for h in range(24)
             ]
             rows.append((symbol, marks))
         return rows
+
+    def _hours_with_holes(self, day: date, symbol: str) -> set[int]:
+        begin_us = day_us(day)
+        return {
+            hour
+            for gap in self.now.ledger.account.gaps_since(begin_us, symbol)
+            for hour in range(24)
+            if is_hole(gap, begin_us + hour * HOUR_US, begin_us + (hour + 1) * HOUR_US)
+        }
 
 
 def hour_mark(is_wanted: bool, *, is_before: bool) -> str:

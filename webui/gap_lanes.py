@@ -100,17 +100,36 @@ def lanes_of(gaps: Sequence[GapRow], now_us: int, span: str) -> Lanes:
     return Lanes(span, shown, _ticks(start_us, span), _closed(start_us, now_us), hidden)
 
 
+def gaps_of_day(gaps: Sequence[GapRow], start_us: int, now_us: int) -> list[tuple[str, str]]:
+    """(key, words) of the gaps of trades that reach into a day and are not filled."""
+    return [
+        (key_of(gap), _words(gap, now_us))
+        for gap in gaps
+        if is_hole(gap, start_us, start_us + DAY_US)
+    ]
+
+
+def is_hole(gap: GapRow, start_us: int, end_us: int) -> bool:
+    """Whether trades of some time are missing by a gap."""
+    reaches = gap.from_us < end_us and (gap.to_us is None or gap.to_us > start_us)
+    return reaches and gap.table == "trades" and gap.state != "backfilled"
+
+
+def _words(gap: GapRow, now_us: int) -> str:
+    end_us = now_us if gap.to_us is None else gap.to_us
+    lasted = "lasts" if gap.to_us is None else format_age((end_us - gap.from_us) / US_PER_S)
+    begin = iso_utc(gap.from_us * 1_000)
+    return f"{gap.state}: {gap.symbol} {gap.table} from {begin}, {lasted}; {gap.reason}"
+
+
 def _mark(gap: GapRow, start_us: int, now_us: int) -> Mark:
     end_us = now_us if gap.to_us is None else gap.to_us
     x, end = (
         min(max((us - start_us) / (now_us - start_us), 0), 1) * WIDTH
         for us in (gap.from_us, end_us)
     )
-    lasted = "lasts" if gap.to_us is None else format_age((end_us - gap.from_us) / US_PER_S)
-    begin = iso_utc(gap.from_us * 1_000)
-    words = f"{gap.state}: {gap.symbol} {gap.table} from {begin}, {lasted}; {gap.reason}"
     look = STATES.get(gap.state, "lost")
-    return Mark(key_of(gap), round(x, 2), round(max(end - x, 0), 2), look, words)
+    return Mark(key_of(gap), round(x, 2), round(max(end - x, 0), 2), look, _words(gap, now_us))
 
 
 def _ticks(start_us: int, span: str) -> list[tuple[float, str]]:

@@ -373,6 +373,8 @@ export class Chart {
     if (!bar) return;
     const words = ["O", "H", "L", "C"].map((name, i) => `${name} ${formatPrice(bar[i + 1])}`);
     words.push(`V ${formatWhole(bar[5])}`);
+    const roomFor = () => g.measureText(words.join("   ")).width <= this.width - AXIS_W - 16;
+    while (words.length > 1 && !roomFor()) words.length === 5 ? words.pop() : words.shift();
     const text = words.join("   ");
     g.textAlign = "left";
     g.fillStyle = this.colours.bg1;

@@ -35,6 +35,7 @@ export function startYear() {
 
   cells[at].setAttribute("tabindex", "0");
   map.parentElement.removeAttribute("tabindex"); // from now on one of the days is stopped at
+  map.parentElement.scrollLeft = map.parentElement.scrollWidth; // where a window is narrow: today
   map.addEventListener("focusin", (event) => go(cells.indexOf(event.target)));
   map.addEventListener("keydown", (event) => {
     const week = at % 7; // days of one weekday are a row

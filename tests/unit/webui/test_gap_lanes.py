@@ -6,7 +6,7 @@ from core.errors import BadTicket
 from storage.intake import IntakeServer
 from tests.unit.webui.site import FROM_US
 from webui.backfill import hindrance_of
-from webui.gap_lanes import LANES_MAX, WIDTH, lanes_of
+from webui.gap_lanes import LANES_MAX, WIDTH, gaps_of_day, is_hole, lanes_of
 from webui.ledger import GapRow
 
 DAY_US, HOUR_US = 86_400_000_000, 3_600_000_000
@@ -26,6 +26,22 @@ def test_a_mark_lies_where_its_gap_lies_in_time():
     assert (mark.x, mark.width, mark.look) == (WIDTH / 2, WIDTH / 4, "open")
     assert "MNQ trades" in mark.words
     assert "connection lost" in mark.words
+
+
+def test_a_day_names_what_is_missing_of_its_trades():
+    start_us = NOW_US - DAY_US
+    gaps = [
+        gap(1, ago_h=30, hours=7),
+        gap(2, ago_h=30, hours=6),  # ends where the day begins
+        gap(3, ago_h=1, hours=None),
+        gap(4, state="backfilled"),
+        gap(5, table="quotes"),
+        gap(6, ago_h=-1),
+    ]
+    found = gaps_of_day(gaps, start_us, NOW_US)
+    assert [key for key, _ in found] == ["trades.1", "trades.3"]
+    assert found[1][1].startswith("open: MNQ trades from ")
+    assert not is_hole(gaps[0], start_us + HOUR_US, NOW_US)
 
 
 def test_what_lasts_reaches_to_now_and_what_began_before_the_span_is_cut():

@@ -1,6 +1,7 @@
 """What is gathered, on a real store: rates, ages, gaps, calls, coverage."""
 
 import math
+import re
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -141,6 +142,17 @@ def test_a_keys_day_is_counted_from_memory_and_the_lake_once_a_minute(site):
     put(site, QUERIES, key_name="bot", method="do_get", outcome="ok", ts_event=moment(site, 1))
     assert calls.last_day(now_us) == {"bot": use}
     assert calls.last_day(now_us + 60_000_000)["bot"].count == 4
+
+
+def test_a_day_leads_to_the_gaps_that_make_its_hours_partial(site):
+    site.trade("MNQ", 1.0)
+    gap = {"symbol": "MNQ", "table_name": "trades", "gap_id": 7, "reason": "connection lost"}
+    put(site, GAPS, **gap, state="open", from_ts=moment(site, 60), to_ts=moment(site, 30))
+    site.look()
+    page = site.ask(f"/data?day={moment(site, 60):%Y-%m-%d}").text
+    (link,) = re.findall(r'<a class="rowlink" href="#(gap-[^"]+)">open: MNQ trades', page)
+    assert f'id="{link}"' in page
+    assert "open: MNQ" not in site.ask("/data?day=2020-01-06").text.partition("Gaps over")[0]
 
 
 def test_the_keys_page_tells_the_day_of_a_key_that_was_quiet_for_an_hour(site):
