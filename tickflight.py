@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from core.children import READY_FD, Child, ChildSpec, keep_running, run_child, stop_in_order
+from core.children import READY_FD, Child, ChildSpec, run_child, run_house
 from core.clock import SystemClock
 from core.errors import PipelineError, SettingsError
 from core.log import start_logging
@@ -237,15 +237,12 @@ def run_up(settings: Settings, arguments: argparse.Namespace) -> int:
         _child(settings, process, demo if arguments.demo and process in DEMO_PARTS else [])
         for process in processes
     ]
-    try:
-        facts = {child.spec.name: child.start() for child in children if not stopping.is_set()}
-        if not stopping.is_set():
-            # Not before the writer runs: the key of a demo that holds this folder must not end.
-            _say_ready(settings, facts, _demo_key(settings) if arguments.demo else "")
-        keep_running(children, stopping)
-    finally:
-        # People first, models next, the writer last: what was taken in is committed.
-        stop_in_order(children[::-1])
+
+    def say_ready(facts: Mapping[str, Mapping[str, object]]) -> None:
+        # Not before the writer runs: the key of a demo that holds this folder must not end.
+        _say_ready(settings, facts, _demo_key(settings) if arguments.demo else "")
+
+    run_house(children, stopping, say_ready)
     return EXIT_FINE
 
 

@@ -52,11 +52,17 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._started_ns = 0
         self._failures = 0
+        self._told_fd = -1
         self.ready: dict[str, object] = {}
 
     def start(self) -> dict[str, object]:
         """Run it and wait for its ready line; raise ChildFailed, SettingsError where it told so."""
-        reads, writes = os.pipe()
+        self.launch()
+        return self.wait_ready()
+
+    def launch(self) -> None:
+        """Run it."""
+        self._told_fd, writes = os.pipe()
         self._started_ns = self._clock.monotonic_ns()
         try:
             self._process = subprocess.Popen(
@@ -68,10 +74,14 @@ class Child:
             )
         finally:
             os.close(writes)
+
+    def wait_ready(self) -> dict[str, object]:
+        """Wait for the ready line of what was launched; raise as `start` does."""
+        assert self._process is not None
         try:
-            self.ready = self._wait_ready(reads)
+            self.ready = self._read_ready(self._told_fd)
         finally:
-            os.close(reads)
+            os.close(self._told_fd)
         log.info("child.ready", name=self.spec.name, pid=self._process.pid)
         return self.ready
 
@@ -106,7 +116,7 @@ class Child:
             self._process.kill()
             self._process.wait()
 
-    def _wait_ready(self, fd: int) -> dict[str, object]:
+    def _read_ready(self, fd: int) -> dict[str, object]:
         line = b""
         deadline_ns = self._clock.monotonic_ns() + int(READY_TIMEOUT_S * NS_PER_S)
         while not line.endswith(b"\n"):
@@ -167,6 +177,39 @@ def run_child(fd: int, body: Callable[[Callable[[Mapping[str, object]], None]], 
     # Threads that are not ours to stop must not keep a failed process alive.
     logging.shutdown()
     os._exit(1)
+
+
+def run_house(
+    children: Sequence[Child],
+    stopping: threading.Event,
+    on_ready: Callable[[Mapping[str, Mapping[str, object]]], None],
+) -> None:
+    """Start the children, tell what they said, keep them running until told to stop, stop them."""
+    try:
+        facts = start_in_order(children, stopping)
+        if not stopping.is_set():
+            on_ready(facts)
+        keep_running(children, stopping)
+    finally:
+        # People first, models next, the writer last: what was taken in is committed.
+        stop_in_order(children[::-1])
+
+
+def start_in_order(
+    children: Sequence[Child], stopping: threading.Event
+) -> dict[str, dict[str, object]]:
+    """Start the first, which the others build on, then the others side by side.
+
+    Give what each said when it was ready; raise as `Child.start` does.
+    """
+    facts: dict[str, dict[str, object]] = {}
+    for together in (children[:1], children[1:]):
+        if stopping.is_set():
+            break
+        for child in together:
+            child.launch()
+        facts |= {child.spec.name: child.wait_ready() for child in together}
+    return facts
 
 
 def keep_running(children: Sequence[Child], stopping: threading.Event) -> None:
