@@ -1,7 +1,7 @@
 """`do_put`: rows a client gives for `trades`, `quotes` and `gex`, handed to the writer.
 
 The writer guards and numbers them as it does those of a feed: every row is stored, or kept in table
-`rejects` with its reason, or (of gex) was there before. Nothing is answered before it is stored.
+`rejects` with its reason, or was there before. Nothing is answered before it is stored.
 """
 
 import json
@@ -39,8 +39,8 @@ _NEEDED: Final = {
 class Intake(Protocol):
     """The way to the writer; one for each put."""
 
-    def append(self, batch: TickBatch) -> int:
-        """Guard and store a batch; give the rows stored."""
+    def put(self, batch: TickBatch) -> tuple[int, int]:
+        """Guard and store what is not known yet; give the rows stored and the known."""
 
     def append_rows(self, table: str, rows: pa.RecordBatch) -> list[bool | None]:
         """Store rows of a slow table; say of each whether it was new, None if it was refused."""
@@ -102,7 +102,10 @@ class Puts:
                 # A snapshot that is there already is no fault of its row.
                 duplicates += is_new.count(False)
             else:
-                stored += sum(intake.append(batch) for batch in tick_batches(table, part, now_us))
+                for batch in tick_batches(table, part, now_us):
+                    fresh, known = intake.put(batch)
+                    stored += fresh
+                    duplicates += known
         rejected = rows.num_rows - stored - duplicates
         return {"stored": stored, "rejected": rejected, "duplicates": duplicates}
 

@@ -32,6 +32,7 @@ from ingest.gex_tape import GexTape
 from ingest.gexbot_jobs import start_jobs
 from ingest.gexbot_poller import Place, start_poller
 from ingest.guard import check
+from ingest.put_rows import PutRows
 from ingest.sierra_feed import Doors, run_spot_checks, start_sierra
 from storage.arrow_stream import arrow_batch
 from storage.intake import IntakeServer, rejected_from
@@ -68,6 +69,7 @@ class Ingest:
         self.keeper = open_keeper(settings, self.store, clock)
         self.gex = GexTape(self.store, self.keeper, clock)
         self._intake = IntakeServer(self.paths, self._answer)
+        self._put_rows = PutRows(Views(self.paths, settings.lake_url), self.take)
         self._backfills = Backfills()
         self._drift = Drift()
         self._threads: list[threading.Thread] = []
@@ -188,11 +190,16 @@ class Ingest:
         sealing = self.keeper.failure
         self.board.state("sealer", "degraded" if sealing else "ok", str(sealing or ""), limit_s=5)
 
+    def _take_fresh(self, batch: TickBatch) -> tuple[int, int]:
+        return self.take(batch), 0
+
     def _answer(self, header: dict[str, Any], body: bytes) -> dict[str, Any]:
         reply: dict[str, Any] = {}
         match header.get("op"):
-            case "append":
-                reply["rows"] = self.take(TickBatch.from_arrow(arrow_batch(body)))
+            case "append" | "put" as op:
+                take = self._put_rows.take if op == "put" else self._take_fresh
+                batch = TickBatch.from_arrow(arrow_batch(body))
+                reply["rows"], reply["duplicates"] = take(batch)
             case "append_prepared" if header["table"] in TOLD:
                 told = header["told"]
                 ready = Prepared(body, len(told), header["seq_at"])

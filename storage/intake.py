@@ -121,6 +121,11 @@ class IntakeClient:
         """Guard and store a batch of a fast table; give the rows stored."""
         return int(self.ask({"op": "append"}, arrow_bytes(batch.to_arrow()))["rows"])
 
+    def put(self, batch: TickBatch) -> tuple[int, int]:
+        """Guard and store what of a batch is not known yet; give the rows stored and the known."""
+        reply = self.ask({"op": "put"}, arrow_bytes(batch.to_arrow()))
+        return int(reply["rows"]), int(reply["duplicates"])
+
     def append_rows(self, table: str, rows: pa.RecordBatch) -> list[bool | None]:
         """Store rows of a slow table.
 

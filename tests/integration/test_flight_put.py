@@ -68,6 +68,27 @@ def test_trades_are_stored_or_rejected_and_both_are_told(client, allowed):
     assert reject == {"symbol": "PUT", "reason": "price is not a number"}
 
 
+def test_a_row_with_its_sources_number_is_stored_once_and_a_correction_is_kept(client, allowed):
+    columns = {
+        "symbol": ["ONCE"] * 3,
+        "ts_event": pa.array([NOW] * 3, pa.timestamp("us")),
+        "price": [1.0, 2.0, 2.0],
+        "size": [1, 2, 2],
+        "bid": [None, 1.75, 1.75],
+        "source_seq": [7, 8, 8],
+    }
+    first = put(client, allowed, "trades", columns)
+    assert first == {"stored": 2, "rejected": 0, "duplicates": 1}
+    again = put(client, allowed, "trades", columns)
+    assert again == {"stored": 0, "rejected": 0, "duplicates": 3}
+    corrected = {**columns, "kind": ["correction", "new", "cancel"], "price": [1.25, 2.0, 2.0]}
+    told = put(client, allowed, "trades", corrected)
+    assert told == {"stored": 2, "rejected": 0, "duplicates": 1}
+    unnumbered = {name: column for name, column in columns.items() if name != "source_seq"}
+    for _ in range(2):
+        assert put(client, allowed, "trades", unnumbered)["stored"] == 3
+
+
 def test_rows_of_no_symbol_or_of_one_no_ticket_can_name_are_rejects(client, allowed):
     columns = {**TRADES, "symbol": ["", "../x", "odd symbol"], "price": [1.0, 2.0, 3.0]}
     assert put(client, allowed, "trades", columns)["rejected"] == 3
