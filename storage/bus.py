@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
 from core.errors import BusFull, BusLost, BusRefused
@@ -144,6 +145,11 @@ class Bus:
             raise BusRefused(
                 f"Redis at {self.place} does not let us in: {error}",
                 hint="correct user and password in REDIS_URL: redis://USER:PASSWORD@HOST:PORT",
+            ) from None
+        except NoPermissionError as error:
+            raise BusRefused(
+                f"Redis at {self.place} refused: {error}",
+                hint="give its user the rights that docs/redis.md names",
             ) from None
         except redis.OutOfMemoryError:
             raise BusFull(

@@ -9,10 +9,10 @@ from pyarrow import flight
 
 from storage.bus_check import look_at_redis
 from storage.paths import Paths
-from tests.conftest import running_server
+from tests.conftest import ROOT, running_server
 from tests.fakes.deadline import until
 from tests.fakes.redis_server import free_port, running_redis
-from tests.fakes.shared_tape import check_dense, marks_of, shared_tape
+from tests.fakes.shared_tape import check_dense, following, marks_of, shared_tape
 from tests.fakes.slow_link import slow_link
 
 
@@ -120,6 +120,26 @@ def test_a_wrong_password_is_said_once_and_without_the_password(tmp_path, caplog
     assert len(errors) == 2  # one for each of the two
     assert "does not let us in" in caplog.text
     assert "hush-hush" not in caplog.text
+
+
+def test_the_rights_that_the_papers_name_are_enough_and_fewer_are_said(tape, server, tmp_path):
+    lines = (ROOT / "docs" / "redis.md").read_text().splitlines()
+    rights = [line.split() for line in lines if line.startswith("ACL SETUSER")]
+    assert len(rights) == 2
+    writer, reader = (server.url.replace("//", f"//{words[2]}:PASSWORD@") for words in rights)
+    tape.trade(30)
+    with server.client() as client:
+        for words in rights:
+            client.execute_command(*words)
+        with tape.mirroring(reader):
+            until(lambda: tape.part()["state"] == "down")
+        assert "docs/redis.md" in tape.part()["detail"]
+        with tape.mirroring(writer):
+            tape.wait_mirrored(client)
+            with following(tmp_path / "copy", tape, reader) as follower:
+                until(lambda: follower.seq() == 30)
+        tape.paths.tape_id.write_text(tape.tape_id)
+        assert look_at_redis(writer, tape.paths)[0]
 
 
 def test_tls_works_with_its_authority_and_is_refused_without(tmp_path):
