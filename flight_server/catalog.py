@@ -14,7 +14,7 @@ from core.schema import TABLES
 from flight_server.ticket_kinds import Catalog
 from storage.query_text import CATALOG, SCHEMA
 
-VIEWS: Final = ("partitions", "ticks")
+VIEWS: Final = ("partitions", "services", "ticks")
 _TEXT = pa.utf8()
 _INT = pa.int32()
 

@@ -23,6 +23,7 @@ from storage.paths import Paths
 from storage.query_hot import HotTables
 from storage.query_prune import Probe
 from storage.query_sandbox import Sandbox, Statement
+from storage.query_services import SERVICES, services_of
 from storage.query_tables import PARTITIONS, TRIES_MAX, USER_TABLES, Builder, Scope, Tape
 from storage.query_text import candidates, first_line
 from storage.query_views import BARS_MACRO, TICKS_VIEW, Views
@@ -57,11 +58,13 @@ class Engine:
         self._types = self._make_shapes()
         bytes_max = int(options.memory_bytes * HOT_SHARE)
         self.loaded = HotTables(self._connection, self._schema, bytes_max=bytes_max, clock=clock)
-        self.tape = Tape(None, Manifests(lake_url), self.loaded)
+        services = services_of(paths, clock)
+        self.tape = Tape(None, Manifests(lake_url), self.loaded, services)
         self._sandbox = Sandbox(USER_TABLES)
         shapes = {name: table.plain_schema for name, table in TABLES.items()}
         macro = BARS_MACRO.replace("TEMP MACRO", "MACRO")
-        self._probe = Probe({**shapes, "partitions": PARTITIONS}, [TICKS_VIEW, macro])
+        shapes |= {"partitions": PARTITIONS, "services": SERVICES}
+        self._probe = Probe(shapes, [TICKS_VIEW, macro])
         self._connection.execute("SET GLOBAL lock_configuration = true")
 
     def load_hot(self) -> None:

@@ -22,6 +22,7 @@ from storage.manifest import Partition, Snapshot
 from storage.query_hot import HotTable, HotTables, plain_rows
 from storage.query_prune import EVERYTHING, Bounds
 from storage.query_scan import has_revisions
+from storage.query_services import Services
 from storage.query_text import TICKS_NAMES, quoted
 from storage.reader import HotSlice
 
@@ -41,7 +42,7 @@ PARTITIONS = pa.schema(
 )
 TICKS_HEAD = ", ".join(f"{name} AS {shown}" for shown, name in TICKS_NAMES.items())
 TICKS_REST = ", ".join(c.name for c in TRADES.columns if c.name not in TICKS_NAMES.values())
-USER_TABLES = (*TABLES, "partitions", "ticks")
+USER_TABLES = (*TABLES, "partitions", "services", "ticks")
 TRIES_MAX = 5
 
 
@@ -98,8 +99,15 @@ class Moment:
 class Tape:
     """Hot and cold of every table, ready to be cut for a request."""
 
-    def __init__(self, hot: HotReader | None, snapshots: Snapshots, loaded: HotTables) -> None:
+    def __init__(
+        self,
+        hot: HotReader | None,
+        snapshots: Snapshots,
+        loaded: HotTables,
+        services: Services,
+    ) -> None:
         self.hot = hot
+        self.services = services
         self.snapshots = snapshots
         self.loaded = loaded
 

@@ -72,6 +72,9 @@ class Views:
         if name == "partitions":
             rows = self._builder.register(self._tape.partitions(self._scope))
             self._builder.view(name, f"FROM {rows}")
+        elif name == "services":
+            rows = self._builder.register(self._tape.services(self._scope.known_at_us))
+            self._builder.view(name, f"FROM {rows}")
         elif name == "ticks":
             rows = self._standing(bounds.get("trades", EVERYTHING), self._scope)
             self._builder.view(name, f"SELECT {TICKS_HEAD}, {TICKS_REST} FROM ({rows})")

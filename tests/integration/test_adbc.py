@@ -109,7 +109,7 @@ def test_the_catalog_has_every_table_with_its_columns(connection):
     assert connection.adbc_get_info()["vendor_name"] == "tickflight"
 
 
-@pytest.mark.parametrize("table", ["quotes", "ticks", "partitions"])
+@pytest.mark.parametrize("table", ["quotes", "ticks", "partitions", "services"])
 def test_a_tables_schema_is_that_of_its_rows(connection, table):
     schema = connection.adbc_get_table_schema(table)
     with connection.cursor() as cursor:

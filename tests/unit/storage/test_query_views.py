@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from core.board import Board
 from core.clock import SystemClock
 from core.schema import TABLES
 from storage import query_hot
@@ -124,6 +125,22 @@ def test_known_at_hides_rows_that_came_later(engine, tape):
     assert ask(engine, "FROM ticks", scope).num_rows == known.num_rows
     bars = ask(engine, "FROM bars_1m ORDER BY symbol, ts_event", scope)
     check_bars(bars, bars_of(known, WIDTHS_US["bars_1m"]))
+
+
+def test_services_tells_how_every_part_is_without_its_words(engine, tape):
+    sql = "SELECT process, part, state FROM services ORDER BY part"
+    assert ask(engine, sql).num_rows == 0, "nothing runs"
+    board = Board("ingest", tape.clock)
+    board.state("hot store", "ok", "in /a/folder")
+    board.state("sealer", "down", "why")
+    tape.paths.run.mkdir()
+    board.publish(tape.paths.status("ingest"))
+    assert ask(engine, sql).to_pylist() == [
+        {"process": "ingest", "part": "hot store", "state": "ok"},
+        {"process": "ingest", "part": "sealer", "state": "down"},
+    ]
+    assert "detail" not in ask(engine, "FROM services").column_names
+    assert ask(engine, sql, Scope(known_at_us=START_US)).num_rows == 0
 
 
 @pytest.mark.parametrize("table", ["trades", "ticks", "bars_1m", "partitions"])
