@@ -37,10 +37,13 @@ def verify_command(settings: Settings, clock: Clock, *, check_all: bool, say: Sa
         _keep(Proofs(Paths(settings.data_dir).proofs), proofs, say)
     for fault in score.faults:
         say(f"fault: {fault.path}: {fault.reason} ({fault.rows:,} rows)")
-    say(
-        f"verified {score.checked_rows:,} rows in {score.files:,} files: "
-        f"{score.percent:.4f} % are as they were sealed"
-    )
+    if score.files:
+        say(
+            f"verified {score.checked_rows:,} rows in {score.files:,} files: "
+            f"{score.percent:.4f} % are as they were sealed"
+        )
+    else:
+        say(f"nothing is sealed in {settings.lake_url} yet, so there is nothing to verify")
     is_good = score.percent >= 100 * SCORE_MIN
     bars = _bars(settings, rng)
     if bars.checked:
