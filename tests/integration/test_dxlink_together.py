@@ -22,8 +22,9 @@ def break_some(faults, gate, dice):
     faults.interleaves = dice.random() < 0.4
     faults.sends_full = dice.random() < 0.2
     faults.fragment_chars = dice.choice([0, 0, 0, 200])
-    # Frames of one row each in slow pieces take longer than anybody waits here.
-    faults.rows_per_frame = dice.choice([10, 400] if faults.fragment_chars else [1, 10, 10, 400])
+    # Rows one by one, each in slow pieces or as an object, take longer than anybody waits here.
+    is_slow = faults.fragment_chars or faults.sends_full
+    faults.rows_per_frame = dice.choice([10, 400] if is_slow else [1, 10, 10, 400])
     faults.refused_upgrades = dice.randrange(4)
     faults.refused_auths = dice.randrange(3)
     faults.blocked_auths = dice.randrange(3)
@@ -80,6 +81,7 @@ def hang_up(feed, server, clock, dice):
 
 
 def expire(feed, server, clock, dice):
+    feed.wait_live()  # to a token that has not been sent nobody says that it expired
     server.revoked.add(f"QT-{feed.gate.tokens}")
     server.tape.trade(20)
     server.send("AUTH_STATE", state="UNAUTHORIZED")
