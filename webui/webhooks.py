@@ -12,7 +12,7 @@ from typing import Final
 
 import anyio
 import anyio.to_thread
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
@@ -127,6 +127,8 @@ class Webhooks:
             return await take(await _body(request, limit))
         except TooLarge:
             return error_answer(413, "too_large", f"expected a body of at most {limit} bytes")
+        except ClientDisconnect:  # nobody will read the answer
+            return error_answer(400, "bad_request", "expected a whole body, the sender hung up")
         except Faulty as error:
             return _unprocessable(error.faults)
         except ValueError as error:

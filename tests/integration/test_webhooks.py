@@ -5,7 +5,6 @@ from collections import Counter
 
 import anyio
 import httpx
-import orjson
 import pytest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -139,27 +138,6 @@ def test_an_unknown_shape_is_kept_whole_however_long_it_is(site):
     assert len(parts) == 4
     assert json.loads(b"".join(row["raw"] for row in parts)) == odd
     assert site.post({"not": "known"}).json()["status"] == "stored_raw"
-
-
-@pytest.mark.parametrize("make", [lambda deep: deep, lambda deep: made.chain() | {"more": deep}])
-def test_what_nests_too_deeply_to_be_read_is_kept_as_it_came(site, make):
-    deep: object = 1
-    for _ in range(900):
-        deep = {"a": deep}
-    raw = json.dumps(make(deep)).encode()
-    answer = site.post(raw)
-    assert (answer.status_code, answer.json()["status"]) == (202, "stored_raw")
-    (kept,) = site.rows("rejects", "*")
-    assert kept["raw"] == raw
-
-
-def test_a_batch_of_unknown_shapes_is_kept_whole_up_to_the_longest_that_is_taken(site):
-    batch = [{"odd": f"{number}" * 200_000} for number in range(9)]
-    answer = site.post(batch)
-    assert (answer.status_code, answer.json()["stored_raw"]) == (202, 9)
-    parts = sorted(site.rows("rejects", "*"), key=lambda row: row["seq"])
-    raw = b"".join(row["raw"] for row in parts)
-    assert raw == b"".join(orjson.dumps(one) for one in batch)
 
 
 def test_a_spoilt_snapshot_is_422_with_each_place_and_is_kept_as_a_reject(site):
