@@ -80,6 +80,8 @@ class Views:
             self._builder.view(name, f"SELECT {TICKS_HEAD}, {TICKS_REST} FROM ({rows})")
         elif name == "gex":
             self._builder.view(name, self._snapshots(bounds.get(name, EVERYTHING)))
+        elif name == "gaps":
+            self._builder.view(name, self._gaps(bounds.get(name, EVERYTHING)))
         elif name in WIDTHS_US:
             self._builder.view(name, self._bars(name, bounds.get(name, EVERYTHING)))
         else:
@@ -114,6 +116,14 @@ class Views:
                 FROM (SELECT symbol AS s, source AS o, source_seq AS n, max(seq) AS newest
                     FROM ({revisions}) WHERE kind <> 'new' AND source_seq <> 0 GROUP BY ALL)
                 WHERE s = t.symbol AND o = t.source AND n = t.source_seq AND newest > t.seq)"""
+
+    def _gaps(self, bounds: Bounds) -> str:
+        """Each gap as it stands: of the rows that tell its life the last one that is known."""
+        ever = Bounds(bounds.symbols, None, None)
+        rows = self._builder.rows(self._moment("gaps", ever, self._scope), self._scope)
+        return f"""
+            SELECT * FROM ({rows})
+            QUALIFY seq = max(seq) OVER (PARTITION BY table_name, gap_id)"""
 
     def _snapshots(self, bounds: Bounds) -> str:
         """Snapshots that no better source's row supersedes."""

@@ -127,6 +127,23 @@ def test_known_at_hides_rows_that_came_later(engine, tape):
     check_bars(bars, bars_of(known, WIDTHS_US["bars_1m"]))
 
 
+def test_a_gap_is_shown_once_as_it_stood_when_it_was_known(engine, tape):
+    def tell(state, gap_id, at_us):
+        row = {"symbol": "MNQ", "source": "test", "table_name": "trades", "reason": "cut"}
+        row |= {"ts_event": at_us, "ts_recv": at_us, "from_ts": START_US, "state": state}
+        tape.store.append_rows("gaps", [{**row, "gap_id": gap_id}])
+
+    tell("open", 1, START_US)
+    tell("open", 2, START_US)
+    tell("backfilled", 1, START_US + HOUR_US)
+    sql = "SELECT gap_id FROM gaps WHERE state = 'open' ORDER BY 1"
+    assert ask(engine, sql)["gap_id"].to_pylist() == [2]
+    early = f"SELECT gap_id FROM gaps WHERE ts_event < make_timestamp({START_US + 1})"
+    assert ask(engine, early)["gap_id"].to_pylist() == [2]
+    known = Scope(known_at_us=START_US + 1)
+    assert ask(engine, sql, known)["gap_id"].to_pylist() == [1, 2]
+
+
 def test_services_tells_how_every_part_is_without_its_words(engine, tape):
     sql = "SELECT process, part, state FROM services ORDER BY part"
     assert ask(engine, sql).num_rows == 0, "nothing runs"
