@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from core.clock import US_PER_S
+from core.clock import NS_PER_MS, US_PER_S
 from core.errors import BadTicket, UnknownInstrument
 from flight_server.bounds import time_bounds
 from webui.access import Visitor
@@ -19,7 +19,7 @@ from webui.hub import Hub
 from webui.market import gex_ticker
 from webui.newest import SAMPLE_COLUMNS, as_lists, newest_first, newest_trades, trades_after
 from webui.picture import Gatherer
-from webui.services import Service
+from webui.services import Service, processes_of
 from webui.sheets import (
     coverage_sheet,
     event_rows,
@@ -211,6 +211,11 @@ def facts_of(now: Gatherer, service: Service) -> list[tuple[str, str | int]]:
     for name, part in service.parts.items():
         words = f"{part['state']}{': ' if part['detail'] else ''}{part['detail']}"
         facts.append((f"Part {name}", words))
+    for process in processes_of(service, now.boards):
+        board = next((b for b in now.boards if b["process"] == process), None)
+        if board is not None:
+            facts.append((f"Process {process} runs since", board["started_ns"] // NS_PER_MS))
+            facts.append(("Started again", f"{now.restarts.get(process, 0)} times seen"))
     starts = tuple({service.key, *(name.split()[0] for name in service.parts)})
     for board in now.boards:
         for name, value in (*board["counters"].items(), *board["gauges"].items()):

@@ -85,6 +85,8 @@ class Gatherer:
         self.rates: Mapping[str, float] = {}
         self.sparks: Mapping[str, str] = {}
         self._seqs: deque[tuple[int, dict[str, int]]] = deque(maxlen=RATE_SPAN + 1)
+        self.restarts: dict[str, int] = {}  # of each process, since we look
+        self._started_ns: dict[str, int] = {}
         self._beats: dict[str, str] = {}
         self._beat = -1
         self._pruned_count = 0
@@ -101,6 +103,7 @@ class Gatherer:
         self.boards = read_boards(self.paths.run, self.now_ns)
         is_closed = all(session_at(self.now_ns, m) == "closed" for m in MARKETS)
         self.services = services_of(self.boards, is_closed=is_closed)
+        self._note_restarts()
         self._note_changes()
         self._add_beats()
         try:
@@ -159,6 +162,16 @@ class Gatherer:
             self._sealed_us = sealed_us
         self._states = states
         self._note_pruned()
+
+    def _note_restarts(self) -> None:
+        for board in self.boards:
+            process, started_ns = board["process"], board["started_ns"]
+            if not board["pid"]:
+                continue  # a board that cannot be read tells no start
+            if self._started_ns.get(process, started_ns) != started_ns:
+                self.restarts[process] = self.restarts.get(process, 0) + 1
+                self.journal.note(process, "degraded", f"Process {process} was started again")
+            self._started_ns[process] = started_ns
 
     def _note_pruned(self) -> None:
         """Say when history was cut at the retention limit; the count starts anew with ingest."""

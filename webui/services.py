@@ -128,6 +128,12 @@ def kind_of(part: str) -> str:
     return max(fits, default=(0, ""))[1]
 
 
+def processes_of(service: Service, boards: Sequence[BoardStatus]) -> list[str]:
+    """The processes a service lives in."""
+    own = [b["process"] for b in boards if not service.parts.keys().isdisjoint(b["parts"])]
+    return own or [kind.process for kind in KINDS if kind.key == service.key and kind.process]
+
+
 def _service(
     kind: ServiceKind, parts: Mapping[str, PartStatus], boards: Mapping[str, BoardStatus]
 ) -> Service:

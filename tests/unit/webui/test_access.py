@@ -305,7 +305,10 @@ def test_a_body_has_an_end(site):
 
 def test_no_setting_that_is_secret_is_in_any_answer(tmp_path):
     planted = "s3cr3t-planted-value"
-    names = ("TASTYTRADE_CLIENT_SECRET", "GEXBOT_API_KEY", "WEBHOOK_TOKEN")
+    names = (
+        *("TASTYTRADE_CLIENT_SECRET", "TASTYTRADE_REFRESH_TOKEN"),
+        *("GEXBOT_API_KEY", "WEBHOOK_TOKEN"),
+    )
     site = Site(tmp_path)
     given = {"DATA_DIR": str(tmp_path), "REDIS_URL": f"redis://:{planted}@127.0.0.1/0"}
     given |= dict.fromkeys(names, planted)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
+from core.board import Board
 from core.clock import HOUR_NS, MINUTE_NS, NS_PER_US
 from core.schema import BOOK, GAPS, QUERIES, SPOT_CHECKS
 from flight_server.main import open_calls
@@ -142,6 +143,26 @@ def test_a_keys_day_is_counted_from_memory_and_the_lake_once_a_minute(site):
     put(site, QUERIES, key_name="bot", method="do_get", outcome="ok", ts_event=moment(site, 1))
     assert calls.last_day(now_us) == {"bot": use}
     assert calls.last_day(now_us + 60_000_000)["bot"].count == 4
+
+
+def test_a_process_that_was_started_again_is_counted_and_told(site):
+    board = site.boards["ingest"]
+    board.state("sealer", "ok")
+    site.publish()
+    site.look()
+    site.clock.advance_s(1)
+    site.boards["ingest"] = Board("ingest", site.clock)
+    site.boards["ingest"].state("sealer", "ok")
+    site.publish()
+    site.look()
+    site.look()
+    (event, *_) = site.house.journal.newest(1)
+    assert event["text"] == "Process ingest was started again"
+    facts = dict(site.ask("/ui/service?key=sealer").json()["facts"])
+    assert facts["Started again"] == "1 times seen"
+    assert facts["Process ingest runs since"] == site.clock.now_ns() // 1_000_000
+    facts = dict(site.ask("/ui/service?key=flight").json()["facts"])
+    assert facts["Started again"] == "0 times seen"
 
 
 def test_a_day_leads_to_the_gaps_that_make_its_hours_partial(site):
