@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import takewhile
 
 from core.errors import BadSql
 
@@ -38,9 +39,12 @@ def first_line(error: BaseException) -> str:
 
 def candidates(error: BaseException) -> str:
     """DuckDB's own suggestion, where it makes one."""
-    for line in str(error).splitlines()[1:]:
+    lines = [line.strip() for line in str(error).splitlines()]
+    for place, line in enumerate(lines[1:], 1):
         if line.startswith(("Candidate", "Did you mean")):
-            return redacted(line)[:MESSAGE_CHARS_MAX]
+            # Of functions and macros each is named on a line of its own.
+            more = takewhile(bool, lines[place + 1 :]) if line.endswith(":") else ()
+            return redacted(" ".join([line, *more]))[:MESSAGE_CHARS_MAX]
     return ""
 
 

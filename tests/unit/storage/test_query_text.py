@@ -64,3 +64,5 @@ def test_only_the_first_line_is_told_and_candidates_become_the_hint():
     assert first_line(error) == 'Binder Error: no "x"'
     assert candidates(error) == 'Candidate bindings: "price"'
     assert candidates(ValueError("one line")) == ""
+    several = ValueError("no\n\tCandidate macros:\n\tbars(sym)\n\tbars(sym, width)\n\nLINE 1: x")
+    assert candidates(several) == "Candidate macros: bars(sym) bars(sym, width)"
