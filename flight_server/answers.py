@@ -66,7 +66,7 @@ def answer_tail(sources: Sources, ask: Tail) -> Answer:
     """`tail:`: ever longer looks back until there are enough rows."""
     view = sources.views.view()
     metadata = _watermarks(view, "trades")
-    batches = _tail(view, "trades", ask.symbol, ask.rows)
+    batches = _tail(view, "trades", ask)
     if not batches:
         require_known(sources, view, ask.symbol)
     start_us = batches[0].column("ts_event")[0].value if batches else None
@@ -224,19 +224,29 @@ def _with(schema: pa.Schema, metadata: dict[bytes, bytes]) -> pa.Schema:
     return schema.with_metadata({**(schema.metadata or {}), **metadata})
 
 
-def _tail(view: View, table: str, symbol: str, rows_max: int) -> list[pa.RecordBatch]:
+def _tail(view: View, table: str, ask: Tail) -> list[pa.RecordBatch]:
     """The last rows in time order, oldest first."""
+    symbol, rows_max = ask.symbol, ask.rows
     bounds = time_bounds(view, table, symbol)
     if bounds is None:
         return []
     low_us, high_us = bounds
+    if ask.known_at_us is not None:
+        high_us = min(high_us, ask.known_at_us)
     window_us = TAIL_WINDOW_US
     while True:
         start_us = max(low_us, high_us - window_us)
         enough, _ = view.estimate(table, symbol, start_us=start_us)
         if enough >= rows_max or start_us == low_us:
             batches = last_rows(
-                view.scan(table, symbol, start_us=start_us, standing_only=True), rows_max
+                view.scan(
+                    table,
+                    symbol,
+                    start_us=start_us,
+                    known_at_us=ask.known_at_us,
+                    standing_only=True,
+                ),
+                rows_max,
             )
             if start_us == low_us or sum(b.num_rows for b in batches) >= rows_max:
                 return batches

@@ -40,10 +40,16 @@ class Latest:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """Last n trades of a symbol."""
+    """Last n trades of a symbol, of those received by known_at."""
 
     symbol: str
     rows: int
+    known_at_ns: int | None = None
+
+    @property
+    def known_at_us(self) -> int | None:
+        """`known_at` in microseconds."""
+        return None if self.known_at_ns is None else self.known_at_ns // NS_PER_US
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,8 +127,9 @@ def _latest(target: str, words: Words) -> Latest:
 
 def _tail(target: str, words: Words) -> Tail:
     rows = words.whole("n", 1, TAIL_ROWS_MAX)
-    words.finish("n")
-    return Tail(parse_symbol("tail", target), TAIL_ROWS if rows is None else rows)
+    known_at_ns = words.time_ns("known_at")
+    words.finish("n", "known_at")
+    return Tail(parse_symbol("tail", target), TAIL_ROWS if rows is None else rows, known_at_ns)
 
 
 def _ticks(target: str, words: Words) -> Range:
@@ -269,9 +270,14 @@ def _with_options(ticket: Ticket, found: Mapping[str, object], now_ns: int) -> T
             return replace(ticket, span=check_span(span, now_ns))
         case Sql():
             return replace(ticket, known_at_ns=known_at_ns)
+        case Tail() if not strict:
+            if known_at_ns is not None and ticket.known_at_ns not in (None, known_at_ns):
+                raise BadTicket("known_at is given twice", hint="give it once")
+            return replace(ticket, known_at_ns=known_at_ns or ticket.known_at_ns)
         case _ if known_at_ns is not None or strict:
             raise BadTicket(
-                "known_at and strict go with ticks:, bars:, depth:, gex:, book: and SQL",
+                "known_at and strict go with ticks:, bars:, depth:, gex: and book:, "
+                "known_at with tail: and SQL too",
                 hint="ask ticks: with a range instead",
             )
         case _:

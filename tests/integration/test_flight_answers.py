@@ -60,6 +60,18 @@ def test_tail_gives_the_last_rows_oldest_first(house):
     assert house.get("tail:MNQ").num_rows == 1_000
 
 
+def test_tail_ends_with_what_was_known_at_a_moment(house):
+    start_us = house.now_us - HOUR_US
+    house.trade(np.arange(5_000.0), start_us=start_us, step_us=100_000)
+    known = (start_us + 1_000_000) * 1_000
+    asked = house.get(f"tail:MNQ?n=3&known_at={known}")
+    everything = house.get(f"ticks:MNQ?known_at={known}")
+    assert 0 < everything.num_rows < 5_000
+    assert asked["price"].to_pylist() == everything["price"].to_pylist()[-3:]
+    as_json = json.dumps({"ticket": "tail:MNQ?n=3", "known_at": known})
+    assert house.get(as_json)["seq"].to_pylist() == asked["seq"].to_pylist()
+
+
 def test_tail_of_a_symbol_without_rows_is_empty_and_keeps_its_columns(house):
     table = house.get("tail:VIX")
     assert table.num_rows == 0
