@@ -35,8 +35,10 @@ from webui.views_live import bar_frame, shown_ladder
 
 TICK_NS = 100 * NS_PER_MS
 REST_NS = 10 * NS_PER_MS  # at least, between ticks
-SLOW_TICKS = 10  # status, queries, events, gamma: once a second
-TEXT_TICKS = (0, 3, 5, 8)  # symbols: four times a second
+SLOW_TICKS = 10  # status, queries, events: once a second
+# Beside them, so that no frame holds all of it:
+TEXT_TICKS = (1, 3, 6, 8)  # symbols: four times a second
+GEX_TICK = 5  # gamma: once a second
 CHECK_ROUNDS = 20  # whether a watcher's session lasts: every two seconds
 TOPICS_MAX = 16
 WATCHERS_MAX = 100
@@ -184,7 +186,8 @@ class Hub:
         for topic in wanted:
             kind, _, symbol = topic.partition(":")
             by_kind.setdefault(kind, []).append(symbol)
-        is_text = "symbols" in by_kind and self._tick % SLOW_TICKS in TEXT_TICKS
+        part = self._tick % SLOW_TICKS
+        is_text = "symbols" in by_kind and part in TEXT_TICKS
         if is_slow:
             self._publish_slow(by_kind)
         else:
@@ -194,6 +197,8 @@ class Hub:
             self.gatherer.look_at(drawn, priced=priced)
         if is_text:
             self._publish("symbols", symbols_sheet(self.gatherer).as_dict())
+        for symbol in by_kind.get("gex", ()) if part == GEX_TICK else ():
+            self._publish(f"gex:{symbol}", gex_frame(self.gatherer, symbol))
         for symbol in by_kind.get("bar", ()):
             self._publish_bar(symbol)
         for symbol in by_kind.get("ladder", ()):
@@ -217,8 +222,6 @@ class Hub:
             made_of = self._made_of[name]() if name in self._made_of else None
             if name in by_kind and self._is_new(name, made_of):
                 self._publish(name, make(), made_of)
-        for symbol in by_kind.get("gex", ()):
-            self._publish(f"gex:{symbol}", gex_frame(self.gatherer, symbol))
 
     def _is_new(self, name: str, made_of: object) -> bool:
         """Whether a topic must be made; one of which nothing is told always is."""

@@ -142,7 +142,18 @@ def test_prices_of_symbols_that_are_not_drawn_are_new_four_times_a_second(hub, s
         if "symbols" in watcher.outlet.told["d"]:
             seen.append(watcher.outlet.told["d"]["symbols"]["t"]["sym.SPY.last"])
         watcher.ack(hub._tick)
-    assert seen == ["603.00", "605.00", "608.00"]
+    assert seen == ["601.00", "603.00", "606.00", "608.00"]
+
+
+def test_no_frame_holds_all_that_is_told_once_a_second(hub, site):
+    watcher = follow(hub, "status", "symbols", "gex:MNQ", "bar:MNQ")
+    for number in range(SLOW_TICKS):
+        site.trade("MNQ", 1.0 + number)
+        tick(hub)
+        watcher.ack(hub._tick)
+    told = [set(orjson.loads(f[f.index(b"{") :])["d"]) - {"bar:MNQ"} for f in watcher.outlet.frames]
+    assert all(len(topics) <= 1 for topics in told)
+    assert set().union(*told) == {"status", "symbols", "gex:MNQ"}
 
 
 @pytest.mark.parametrize("topic", ["bar:", "bar:../x", "nothing", "ladder:" + "A" * 40, "bar:mnq"])
@@ -162,4 +173,6 @@ def test_a_frame_of_the_first_screen_stays_small(hub, site):
     for symbol in ("MES", "MNQ", "NQ", "SPY", "QQQ", "VIX"):
         site.trade(symbol, 24_916.25, rows=50)
     site.look()
-    assert len(follow(hub, "symbols").outlet.frames[0]) < 4_096
+    watcher = follow(hub, "symbols")
+    tick(hub)
+    assert len(watcher.outlet.frames[0]) < 4_096
