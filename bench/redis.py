@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +35,7 @@ RATE = 10_000
 COMMIT_MS = 20
 LAG_MS_MAX = 20.0
 WATCH_S = 10.0  # as long as the mirror's p99 looks back
+HEARD_S = 10.0
 PROBED_S = 10.0
 SETTLE_S = 5.0
 PROBE = "PROBE"
@@ -58,6 +60,7 @@ def bench_redis(*, quick: bool) -> list[Figure]:
         CLOCK.sleep_s(SETTLE_S / part)
         figures = [
             *_lag_and_cost(house, WATCH_S),
+            _cost_heard(house, url, HEARD_S / part),
             _age(house, bus, PROBED_S / part),
             *_latest(house, bus, CALLS // part),
             _burst(house, bus),
@@ -110,6 +113,37 @@ def _lag_and_cost(house: House, seconds: float) -> list[Figure]:
             floor_name="ingest, same seconds",
         ),
     ]
+
+
+def _cost_heard(house: House, url: str, seconds: float) -> Figure:
+    """The mirror's processor time while somebody listens to the live trades of every symbol."""
+    pid = _board(house, "mirror")["pid"]
+    with _listening(url):
+        before_s, started_ns = _processor_s(pid), CLOCK.monotonic_ns()
+        CLOCK.sleep_s(seconds)
+        passed_s = (CLOCK.monotonic_ns() - started_ns) / NS_PER_S
+        cost = 100 * (_processor_s(pid) - before_s) / passed_s
+    return _least("the same while live trades are listened to", cost, "% a core", 5.0)
+
+
+@contextmanager
+def _listening(url: str) -> Iterator[None]:
+    place = urlsplit(url)
+    assert place.hostname is not None
+    with socket.create_connection((place.hostname, place.port or 6379)) as listener:
+        listener.sendall(b"PSUBSCRIBE tickflight:live:*\r\n")
+        reading = threading.Thread(target=_read_all, args=(listener,))
+        reading.start()
+        try:
+            yield
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            reading.join()
+
+
+def _read_all(listener: socket.socket) -> None:
+    while listener.recv(1 << 16):
+        pass
 
 
 def _age(house: House, bus: Bus, seconds: float) -> Figure:

@@ -5,7 +5,7 @@ table's schema. It is put together from the schema's message, made once, and the
 takes a fraction of what a stream writer takes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -115,8 +115,20 @@ def _batches(table: str, ipc: bytes, rows: Sequence[int]) -> list[pa.RecordBatch
     return batches
 
 
-def live_trades(symbol: str, span: Span) -> list[list[bytes]]:
-    """The commands that tell trades on the symbol's channel, without void ones and cancels."""
+def live_commands(
+    lives: Iterable[tuple[str, Span]], channels: frozenset[bytes]
+) -> list[Sequence[bytes]]:
+    """The commands that tell trades of symbols on some of the channels."""
+    return [
+        (b"PUBLISH", live_channel(symbol), text)
+        for symbol, span in lives
+        if live_channel(symbol) in channels
+        for text in live_trades(symbol, span)
+    ]
+
+
+def live_trades(symbol: str, span: Span) -> list[bytes]:
+    """What is told of trades on the symbol's channel, without void ones and cancels."""
     rows = slice(span.first, span.end)
     values = span.block.values
     times_ns = np.multiply(values["ts_event"][rows], NS_PER_US, dtype=np.int64)
@@ -128,14 +140,13 @@ def live_trades(symbol: str, span: Span) -> list[list[bytes]]:
     if 0 in values["valid"][rows].tobytes() or any(values["kind"][rows].tobytes()):
         told = (values["valid"][rows] != 0) & (values["kind"][rows] != CANCEL)
         columns = {name: column[told] for name, column in columns.items()}
-    commands = []
+    messages = []
     for first in range(0, len(columns["seq"]), LIVE_ROWS_MAX):
         some = {name: column[first : first + LIVE_ROWS_MAX] for name, column in columns.items()}
         seqs = some["seq"]
         message = {"symbol": symbol, "first_seq": int(seqs[0]), "last_seq": int(seqs[-1]), **some}
-        text = orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY)
-        commands.append([b"PUBLISH", live_channel(symbol), text])
-    return commands
+        messages.append(orjson.dumps(message, option=orjson.OPT_SERIALIZE_NUMPY))
+    return messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +154,7 @@ class Snapshot:
     """A gamma snapshot: its venue time, by which it replaces another, and what tells it."""
 
     time_ns: int
-    command: list[bytes]
+    command: Sequence[bytes]
 
 
 def snapshots(batch: pa.RecordBatch) -> Mapping[tuple[bytes, bytes], Snapshot]:

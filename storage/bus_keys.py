@@ -40,11 +40,13 @@ def stream_key(table: str, symbol: str) -> bytes:
     return f"tickflight:{table}:{symbol}".encode() if symbol else f"tickflight:log:{table}".encode()
 
 
+@lru_cache(KEYS_MAX)
 def latest_key(symbol: str) -> bytes:
     """The hash with a symbol's last valid trade."""
     return f"tickflight:latest:{symbol}".encode()
 
 
+@lru_cache(KEYS_MAX)
 def live_channel(symbol: str) -> bytes:
     """The channel a symbol's trades are told on."""
     return f"tickflight:live:{symbol}".encode()

@@ -4,6 +4,7 @@ Which trade is a symbol's last is the writer's to say (front contract, cancels, 
 says so in the table's head. It may be a row that is not durable yet; that one is told once it is.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -98,7 +99,7 @@ class NewestSnapshots:
             if known is None or found.time_ns >= known.time_ns:
                 self._known[key] = self._unsaid[key] = found
 
-    def look(self) -> list[list[bytes]]:
+    def look(self) -> list[Sequence[bytes]]:
         """Commands for what is news; call `told` once they ran."""
         return [found.command for found in self._unsaid.values()]
 

@@ -17,6 +17,7 @@ from core.clock import MINUTE_NS, NS_PER_MS, NS_PER_S, NS_PER_US, Clock
 from core.errors import BusError, BusLost, BusRefused
 from core.log import Log
 from storage.bus import Bus, Changes
+from storage.bus_entries import live_commands
 from storage.bus_keys import (
     AT_ONCE,
     MIRRORED,
@@ -25,6 +26,7 @@ from storage.bus_keys import (
     Marks,
     TapeState,
     entry_id,
+    live_channel,
     stream_key,
     tape_fields,
 )
@@ -68,6 +70,7 @@ class Mirror:
         self._lasts = LastTrades(views.hot)
         self._snapshots = NewestSnapshots(views.hot, 0)
         self._gatherer = Gatherer(views.hot, self._tops, self._snapshots)
+        self._heard: frozenset[bytes] = frozenset()  # channels, when they were last asked of
         self._fronts: dict[str, str] = {}
         self._rows_max = ROUND_ROWS_MAX
         self._behind_since_ns: int | None = None
@@ -225,12 +228,19 @@ class Mirror:
     def _send(self, news: Round) -> None:
         """Hand a round to Redis, and at its end what is newest."""
         lasts: list[LastTrade] = []
-        commands = news.lives
+        commands = []
         if news.is_last:
             trades = news.marks.get("trades") or self._marks["trades"]
             lasts = self._lasts.look(trades.symbols, trades.last_seq)
-            commands = self._snapshots.look() + commands
-        self._transact(Changes(news.entries, lasts, commands), news.marks)
+            commands = self._snapshots.look()
+        asked = frozenset(live_channel(symbol) for symbol, _ in news.lives)
+        commands += live_commands(news.lives, self._heard)
+        changes = Changes(news.entries, lasts, tuple(asked), commands)
+        heard = self._transact(changes, news.marks)
+        # Who began to listen since the last round hears of this one all the same.
+        if late := live_commands(news.lives, heard - self._heard):
+            self._bus.calls(late)
+        self._heard = self._heard - asked | heard
         if news.is_last:
             self._lasts.told()
             self._snapshots.told()
@@ -238,17 +248,22 @@ class Mirror:
         self._board.count("rows", news.rows)
         self._board.count("live_rows_skipped", news.lives_skipped)
 
-    def _transact(self, changes: Changes, marks: Mapping[str, Marks]) -> None:
-        """Make changes and set marks at once, unless somebody else changed what Redis has."""
+    def _transact(self, changes: Changes, marks: Mapping[str, Marks]) -> frozenset[bytes]:
+        """Make changes and set marks at once, unless somebody else changed what Redis has.
+
+        Give the channels that are listened to.
+        """
         counts = self._round + 1, self._clock.now_ns()
         state = TapeState(self._tape_id, *counts, self._fronts, marks)
         told = [b"HSET", TAPE, *tape_fields(state)]
         all_of_it = replace(changes, commands=[*changes.commands, told])
-        if not self._bus.transact(self._round, all_of_it):
+        heard = self._bus.transact(self._round, all_of_it)
+        if heard is None:
             raise BusLost(f"Redis at {self._bus.place} is not as it was left", hint=TAKEN_UP)
         self._round += 1
         self._marks |= marks
         self._stamped_ns = self._clock.monotonic_ns()
+        return heard
 
     # -- trimming ------------------------------------------------------------------------------
 

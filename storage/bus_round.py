@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from core.schema import TABLES
-from storage.bus_entries import Entries, add_plain, live_trades, set_aside
+from storage.bus_entries import Entries, add_plain, set_aside
 from storage.bus_keys import Marks, NewEntry
 from storage.bus_latest import NewestSnapshots
 from storage.head import Word
 from storage.hot import HotReader
+from storage.reader import Span
 
 MERGED_ROWS_MAX = 64
 Tops = Mapping[str, Mapping[str, int]]
@@ -27,7 +28,7 @@ class Round:
     """
 
     entries: list[NewEntry] = field(default_factory=list)
-    lives: list[list[bytes]] = field(default_factory=list)
+    lives: list[tuple[str, Span]] = field(default_factory=list)
     marks: dict[str, Marks] = field(default_factory=dict)
     rows: int = 0
     lives_skipped: int = 0
@@ -77,7 +78,7 @@ class Gatherer:
             for span in spans:
                 news.entries.append(self._entries.add(table, symbol, span))
                 if table == "trades" and is_last:
-                    news.lives += live_trades(symbol, span)
+                    news.lives.append((symbol, span))
                 elif table == "trades":
                     news.lives_skipped += span.end - span.first
         return [symbol for symbol, spans in found.items() if spans]

@@ -81,6 +81,23 @@ def test_live_trades_are_told_as_json_without_void_ones(tape, client):
     assert all(time_ns > 1_700_000_000_000_000_000 for time_ns in told["ts_event"])
 
 
+def test_whoever_begins_to_listen_misses_no_trade_from_then_on(tape, client):
+    with tape.mirroring():
+        for subscribe, pattern in (("subscribe", "MNQ"), ("psubscribe", "M*")):
+            with client.pubsub(ignore_subscribe_messages=True) as listener:
+                tape.trade(1)  # nobody listens
+                tape.wait_mirrored(client)
+                getattr(listener, subscribe)(f"tickflight:live:{pattern}")
+                until(lambda: client.pubsub_numpat() or client.pubsub_channels())
+                seqs = []
+                for _ in range(5):
+                    first = tape.store.append(fresh_trades("MNQ", 2))
+                    message = until(lambda told=listener: told.get_message(timeout=0.1))
+                    seqs += json.loads(message["data"])["seq"]
+                    assert seqs[-2:] == [first, first + 1]
+            until(lambda: not client.pubsub_numpat() and not client.pubsub_channels())
+
+
 def test_snapshots_are_in_a_stream_of_their_own_and_the_newest_in_a_hash(tape, client):
     with tape.mirroring():
         for zero in (1.0, 2.0):
@@ -117,8 +134,9 @@ def test_two_mirrors_at_once_cannot_double_a_row(tape, client):
 def test_commands_left_behind_by_a_lost_connection_do_nothing_later(redis_server, client):
     bus = Bus(redis_server.url, "late")
     bus.open()
-    assert bus.transact(0, Changes(commands=[(b"HSET", b"tickflight:tape", b"round", b"1")]))
-    assert not bus.transact(0, Changes(commands=[(b"SET", b"late", b"1")]))
+    first = Changes(commands=[(b"HSET", b"tickflight:tape", b"round", b"1")])
+    assert bus.transact(0, first) is not None
+    assert bus.transact(0, Changes(commands=[(b"SET", b"late", b"1")])) is None
     assert client.get("late") is None
     bus.close()
 

@@ -15,7 +15,7 @@ def test_the_mirrors_lag_cost_and_burst_are_measured(tmp_path):
     figures = json.loads(out.read_bytes())["figures"]
     assert [figure["unit"] for figure in figures] == [
         "ms",
-        *["% a core"] * 2,
+        *["% a core"] * 3,
         "ms",
         "us",
         "us",
