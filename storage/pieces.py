@@ -90,15 +90,19 @@ class Piece:
 
         Of several symbols they are copied, otherwise not.
         """
-        found = []
-        for group in self.groups.values():
-            first, end = np.searchsorted(group.seqs, [after_seq, up_to_seq], "right").tolist()
-            if end > first:
-                found.append(group.rows.slice(first, end - first))
+        parts = [rows_between(g.rows, after_seq, up_to_seq) for g in self.groups.values()]
+        found = [rows for rows in parts if rows is not None]
         if len(found) < 2:
             return found[0] if found else None
         rows = one_batch(found)
         return rows.take(pa.array(np.argsort(rows.column("seq").to_numpy())))
+
+
+def rows_between(rows: pa.RecordBatch, after_seq: int, up_to_seq: int) -> pa.RecordBatch | None:
+    """Those of some rows in seq order with after_seq < seq <= up_to_seq, None where none is."""
+    seqs: Ints = rows.column("seq").to_numpy()
+    first, end = seqs.searchsorted([after_seq, up_to_seq], "right").tolist()
+    return rows.slice(first, end - first) if end > first else None
 
 
 def piece_of(table: str, batches: Sequence[pa.RecordBatch], size: int) -> Piece:

@@ -9,7 +9,9 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -18,13 +20,16 @@ from storage.arrow_stream import arrow_batch
 from storage.head import Word
 from storage.one_row import Shapes, plain_row
 from storage.paths import Paths
-from storage.pieces import FRAMES_MAX, PIECE_BYTES, Piece, add_piece, piece_of
+from storage.pieces import FRAMES_MAX, PIECE_BYTES, Piece, add_piece, piece_of, rows_between
 from storage.ranges import ANY_TIME, Range
 from storage.reader import TRIES_MAX, HotSlice, OldestSegment, open_head
 from storage.slow import Frame, scan_frames
 
 READ_BYTES = 1 << 20
+READ_FRAMES_MAX = 64
 NEWS = (Word.GENERATION, Word.FIRST_SEGMENT, Word.LAST_SEGMENT, Word.VISIBLE_SEQ)
+
+Part = TypeVar("Part", Frame, Piece)
 
 
 class _Log:
@@ -94,13 +99,23 @@ class SlowReader:
         Where none of a slice's times is wanted it is left out.
         """
         found = [
-            piece.between(symbol, after_seq, up_to_seq, wanted) for piece in self._after(after_seq)
+            piece.between(symbol, after_seq, up_to_seq, wanted)
+            for piece in _after(self._news(), after_seq)
         ]
         return [part for part in reversed(found) if part is not None]
 
     def plain(self, *, after_seq: int, up_to_seq: int) -> list[pa.RecordBatch]:
         """Visible rows with after_seq < seq <= up_to_seq, in seq order, with text as stored."""
-        found = [piece.plain(after_seq, up_to_seq) for piece in self._after(after_seq)]
+        found: list[pa.RecordBatch | None] = []
+        with self._lock:
+            self._look()
+            for _, log in sorted(self._logs.items(), reverse=True):
+                # Few frames are read as they are: who follows a table has no use for groups.
+                if sum(1 for _ in _after(log.waiting, after_seq)) > READ_FRAMES_MAX:
+                    log.decode()
+                waiting = (arrow_batch(f.payload) for f in _after(log.waiting, after_seq))
+                found += [rows_between(rows, after_seq, up_to_seq) for rows in waiting]
+                found += [p.plain(after_seq, up_to_seq) for p in _after(log.pieces, after_seq)]
         return [rows for rows in reversed(found) if rows is not None]
 
     def last_values(
@@ -156,13 +171,6 @@ class SlowReader:
     def release_pages(self) -> None:
         """What was read of a log is held as batches, not as pages."""
 
-    def _after(self, seq: int) -> Iterator[Piece]:
-        """Pieces with rows after a seq, the newest first."""
-        for piece in reversed(self._news()):
-            if piece.last_seq <= seq:
-                return
-            yield piece
-
     def _news(self) -> tuple[Piece, ...]:
         """Every log there is, read to its end."""
         with self._lock:
@@ -202,6 +210,11 @@ class SlowReader:
                 path = self._paths.segment(self.table, number)
                 self._logs[number] = _Log(path, self.table)
             self._logs[number].refresh()
+
+
+def _after(parts: Sequence[Part], seq: int) -> Iterator[Part]:
+    """Those with rows after a seq, the newest first."""
+    return takewhile(lambda part: part.last_seq > seq, reversed(parts))
 
 
 def _last_of(piece: Piece, symbol: str, after_seq: int, up_to_seq: int) -> pa.RecordBatch | None:
