@@ -134,7 +134,7 @@ def test_nothing_can_be_added_to_a_copy_and_a_tape_becomes_none(servers, redis_s
         (["import", str(ticks), "--data-dir", str(copy.data_dir)], 2, "nothing can be added"),
         (
             ["up", "--role", "serve", "--follow", url, "--data-dir", str(house.data_dir)],
-            1,
+            2,
             "tape of its own",
         ),
         (["up", "--follow", url, "--data-dir", str(tmp_path / "x")], 2, "--role serve"),

@@ -18,7 +18,7 @@ def test_a_setting_that_no_part_uses_is_no_silent_matter(tmp_path):
 
 
 def test_feeds_without_credentials_are_off_and_say_what_turns_them_on(tmp_path):
-    found = findings(tmp_path, TASTYTRADE_CLIENT_SECRET="x")
+    found = findings(tmp_path)
     assert found["tastytrade"].state == "off"
     assert "TASTYTRADE_REFRESH_TOKEN" in found["tastytrade"].told
     assert found["GEXBot"].state == "off"
