@@ -5,6 +5,7 @@ by themselves.
 """
 
 import gc
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from storage.view import Views
 
 log = Log("ingest")
 DEMO_STEP_S = 0.005
+SWITCH_S = 0.0005  # the interpreter goes to a thread that waits: a post shall not wait for a feed
 DEMO_PAUSE_S = 0.000_2  # lets whoever waits for the interpreter have it
 BOARD_S = 0.5
 
@@ -243,6 +245,7 @@ def run(
 
     Raise PipelineError where the store cannot be opened.
     """
+    sys.setswitchinterval(SWITCH_S)
     ingest = Ingest(settings, clock, demo)
     try:
         ingest.start()

@@ -76,7 +76,9 @@ class FastTable:
         ready = self._writer.ready(batch)
         with self.lock:
             first_seq = self.next_seq
-            self._reserve({ready.about.symbol: rows})
+            lane = self._lanes.get(ready.about.symbol)
+            if lane is None or lane.rows + rows > self.layout.block_rows:
+                self._reserve({ready.about.symbol: rows})
             self._fill(ready, np.arange(first_seq, first_seq + rows))
             self._show()
             return first_seq

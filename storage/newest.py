@@ -36,6 +36,7 @@ class Newest:
     def __init__(self, head: Head, layout: Layout) -> None:
         self._head = head
         self._places = {column.name: i for i, column in enumerate(layout.columns)}
+        self._named = [self._places[name] for name in ("ts_event", "ts_ns", "source", "source_seq")]
         self._spots: dict[int, dict[int, Spot]] = {}  # by symbol and contract
         self._fronts: dict[int, int] = {}
         self._floors_ns: dict[int, int] = {}  # a trade this new is known to be elsewhere
@@ -61,7 +62,7 @@ class Newest:
         valid = self._column(block, "valid")
         newest = max(times.tolist()) if end - start <= FEW_ROWS else np.maximum.reduce(times)
         row: int | None = end - 1
-        if not (valid[row] and times[-1] == newest):
+        if not (valid.item(end - 1) and times.item(-1) == newest):
             row = self._newest_of(block, start, valid[start:end] != 0)
         if row is not None:
             self._offer(symbol, contract, self._spot(segment, number, row))
@@ -161,12 +162,9 @@ class Newest:
                 revised.add(names[row])
 
     def _spot(self, segment: Segment, number: int, row: int) -> Spot:
-        block = segment.block(number)
-        us = int(self._column(block, "ts_event")[row])
-        ts_ns = us * 1_000 + int(self._column(block, "ts_ns")[row])
-        source = int(self._column(block, "source")[row])
-        identity = (source, int(self._column(block, "source_seq")[row]))
-        return Spot(ts_ns, segment.number, number, row, identity)
+        values = segment.block(number).values
+        us, ns, source, source_seq = [values[place].item(row) for place in self._named]
+        return Spot(us * 1_000 + ns, segment.number, number, row, (source, source_seq))
 
     def _newest_of(self, block: Block, start: int, candidates: Mask) -> int | None:
         rows = np.flatnonzero(candidates) + start
