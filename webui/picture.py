@@ -39,6 +39,7 @@ BEATS = 60
 BEAT_S = 10
 BEAT_STATES = "odlxc-"  # ok, degraded, late, down (x), closed, off
 DISK_FREE_MIN = 0.05
+STARTING_NS_MAX = 10 * NS_PER_S  # how long the processes of a house may take to start
 log = Log("web")
 
 
@@ -80,7 +81,7 @@ class Gatherer:
         self.services: Sequence[Service] = ()
         self.running: Sequence[RunningCall] = ()
         self.storage = Storage()
-        self.now_ns = clock.now_ns()
+        self.now_ns = self._since_ns = clock.now_ns()
         self.is_stored = False
         self.rates: Mapping[str, float] = {}
         self.sparks: Mapping[str, str] = {}
@@ -102,7 +103,8 @@ class Gatherer:
         self.now_ns = self.clock.now_ns()
         self.boards = read_boards(self.paths.run, self.now_ns)
         is_closed = all(session_at(self.now_ns, m) == "closed" for m in MARKETS)
-        self.services = services_of(self.boards, is_closed=is_closed)
+        is_starting = len(self.boards) > 0 and self.now_ns - self._since_ns < STARTING_NS_MAX
+        self.services = services_of(self.boards, is_closed=is_closed, is_starting=is_starting)
         self._note_restarts()
         self._note_changes()
         self._add_beats()
@@ -148,8 +150,8 @@ class Gatherer:
         states = {service.key: service.state for service in self.services}
         for service in self.services:
             was = self._states.get(service.key)
-            if was is None and service.state in ("ok", "off", "closed"):
-                continue  # the first look; only troubles are news
+            if was in (None, "unknown") and service.state in ("ok", "off", "closed", "unknown"):
+                continue  # the first that is heard of it; only troubles are news
             if was != service.state:
                 text = f"{service.title} {service.word}"
                 text += f": {service.detail}" if service.detail else ""

@@ -25,6 +25,7 @@ FEEDS = frozenset({"dxlink", "gexbot", "webhooks", "sierra"})
 HIDDEN_PARTS = frozenset({"http"})
 NOT_RUNNING = "not running; start it with: tickflight up"
 NOT_CONFIGURED = "not configured"
+STARTING = "starting"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +88,13 @@ class Service:
         return WORDS[self.state]
 
 
-def services_of(boards: Sequence[BoardStatus], *, is_closed: bool = False) -> list[Service]:
+def services_of(
+    boards: Sequence[BoardStatus], *, is_closed: bool = False, is_starting: bool = False
+) -> list[Service]:
     """Every known service in its place, then what else is on the boards.
 
-    `is_closed` says that no market is open: then the silence of a feed is no fault.
+    `is_closed` says that no market is open: then the silence of a feed is no fault. `is_starting`:
+    nor is a process that has not been heard of yet.
     """
     by_process = {board["process"]: board for board in boards}
     parts: dict[str, PartStatus] = {}
@@ -110,6 +114,8 @@ def services_of(boards: Sequence[BoardStatus], *, is_closed: bool = False) -> li
         if demo is not None and not own and kind.key in DEMO_TITLES:
             own = {"demo market": demo}  # the made-up market has gamma and depth too
         service = _service(kind, own, by_process)
+        if is_starting and kind.process and kind.process not in by_process:
+            service = replace(service, state="unknown", detail=STARTING)
         if is_closed and kind.key in FEEDS and service.state == "late":
             service = replace(service, state="closed", detail="market closed")
         found.append(service)

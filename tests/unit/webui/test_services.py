@@ -23,6 +23,12 @@ def test_every_place_of_the_grid_is_there_even_when_nothing_runs():
     assert headline(services)[:2] == ("down", "Nothing is running")
 
 
+def test_a_process_that_is_not_heard_of_yet_is_no_fault_while_all_are_starting():
+    services = services_of([], is_starting=True)
+    assert {service.state for service in services} == {"off", "unknown"}
+    assert {s.detail for s in services if s.state == "unknown"} == {"starting"}
+
+
 def test_a_service_without_any_part_is_off_and_no_fault(boards):
     services = found(boards)
     assert services["mirror"].state == "off"
