@@ -67,5 +67,5 @@ def test_posts_of_gamma_and_a_history_file_are_answered_and_imported(tmp_path: P
     out = tmp_path / "bench.json"
     tickflight(tmp_path, "bench", "gex", "--quick", "--json", str(out))
     figures = json.loads(out.read_bytes())["figures"]
-    assert [figure["unit"] for figure in figures] == ["ms", "ms", "ms", "snaps/s", "MB", "s"]
+    assert [figure["unit"] for figure in figures] == ["ms", "ms", "ms", "ms", "snaps/s", "MB", "s"]
     assert all(figure["value"] > 0 for figure in figures if figure["unit"] != "MB")
