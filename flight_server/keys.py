@@ -22,6 +22,7 @@ from pathlib import Path
 
 from core.clock import NS_PER_MS, Clock
 from core.errors import SettingsError, Unauthenticated, Unavailable
+from core.symbol import is_symbol
 from storage.disk import Disk
 
 TAPE_SCOPES = ("read", "sql", "live", "write")
@@ -40,7 +41,6 @@ _ID_START = len(_PREFIX)
 _ID_END = _ID_START + _ID_LENGTH
 _KEY_LENGTH = _ID_END + 1 + 43
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9._/$-]{0,31}")
 _GET_A_KEY = "make one with `tickflight key create NAME --scope read`"
 
 
@@ -314,7 +314,7 @@ def _check_request(request: KeyRequest) -> None:
     faults += [
         f"symbol {symbol!r}: expected a root or ticker such as MNQ"
         for symbol in request.symbols
-        if not _SYMBOL.fullmatch(symbol)
+        if not is_symbol(symbol)
     ]
     seeing = sorted(SEES_ALL & set(request.scopes))
     if request.symbols and seeing:

@@ -64,11 +64,9 @@ class LatestAnswers:
         durable_seq = self._words[_DURABLE]
         visible_seq = max(self._words[_VISIBLE], durable_seq)
         now_us = self._clock.now_ns() // NS_PER_US
-        if len(symbols) == 1:
-            found = self._hot.get(symbols[0], now_us)
-            if found is not None:
-                return self._one(symbols[0], found, visible_seq, durable_seq), found.bytes
         rows = [self._hot.get(name, now_us) or self._cold(name, now_us) for name in symbols]
+        if len(rows) == 1 and rows[0] is not None:
+            return self._one(symbols[0], rows[0], visible_seq, durable_seq), rows[0].bytes
         there = [found for found in rows if found is not None]
         table = _table([found.row for found in there], visible_seq, durable_seq)
         sent_bytes = sum(found.bytes for found in there)

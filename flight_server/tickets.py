@@ -259,21 +259,17 @@ def _with_options(ticket: Ticket, found: Mapping[str, object], now_ns: int) -> T
         raise BadTicket(f"strict: expected true or false, found {_kind(strict)}", hint="true")
     match ticket:
         case Range() | Bars() | State() | BookAt():
-            if known_at_ns is not None and ticket.span.known_at_ns not in (None, known_at_ns):
-                raise BadTicket("known_at is given twice", hint="give it once")
             span = Span(
                 ticket.span.start_ns,
                 ticket.span.end_ns,
-                known_at_ns if known_at_ns is not None else ticket.span.known_at_ns,
+                _once(known_at_ns, ticket.span.known_at_ns),
                 bool(strict) or ticket.span.is_strict,
             )
             return replace(ticket, span=check_span(span, now_ns))
         case Sql():
             return replace(ticket, known_at_ns=known_at_ns)
         case Tail() if not strict:
-            if known_at_ns is not None and ticket.known_at_ns not in (None, known_at_ns):
-                raise BadTicket("known_at is given twice", hint="give it once")
-            return replace(ticket, known_at_ns=known_at_ns or ticket.known_at_ns)
+            return replace(ticket, known_at_ns=_once(known_at_ns, ticket.known_at_ns))
         case _ if known_at_ns is not None or strict:
             raise BadTicket(
                 "known_at and strict go with ticks:, bars:, depth:, gex: and book:, "
@@ -282,6 +278,13 @@ def _with_options(ticket: Ticket, found: Mapping[str, object], now_ns: int) -> T
             )
         case _:
             return ticket
+
+
+def _once(of_object_ns: int | None, of_ticket_ns: int | None) -> int | None:
+    """The known_at of an object and the ticket it holds; raise BadTicket where they differ."""
+    if None not in (of_object_ns, of_ticket_ns) and of_object_ns != of_ticket_ns:
+        raise BadTicket("known_at is given twice", hint="give it once")
+    return of_ticket_ns if of_object_ns is None else of_object_ns
 
 
 def _json_time(found: Mapping[str, object], name: str) -> int | None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 SCHEMAS_MAX: Final = 32
 END: Final = b"\xff\xff\xff\xff\0\0\0\0"  # of a stream
-_PREFIX_BYTES: Final = 8  # a marker, and the length of what follows
+PREFIX_BYTES: Final = 8  # a marker, and the length of what follows
 
 
 def arrow_bytes(batch: pa.RecordBatch) -> bytes:
@@ -34,8 +34,8 @@ def arrow_batch(raw: bytes | memoryview) -> pa.RecordBatch:
 
 
 def head_bytes(raw: bytes | memoryview) -> int:
-    """Length of a stream's first message: of a whole stream its schema."""
-    return _PREFIX_BYTES + int.from_bytes(raw[4:_PREFIX_BYTES], "little")
+    """Length of the head of a stream's first message: of a whole stream its schema."""
+    return PREFIX_BYTES + int.from_bytes(raw[4:PREFIX_BYTES], "little")
 
 
 @lru_cache(maxsize=SCHEMAS_MAX)

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from core.clock import NS_PER_US
 from core.errors import BusRefused
 from core.schema import KINDS, LOGGED_TABLES
-from storage.bus_ipc import END_OF_STREAM, Messages, plain_schema, stream_of
+from storage.arrow_stream import END
+from storage.bus_ipc import Messages, plain_schema, stream_of
 from storage.bus_keys import NewEntry, gex_key, live_channel, new_entry, stream_key
 from storage.reader import Span
 from storage.words import Words
@@ -81,9 +82,9 @@ def read_rows(table: str, entries: Sequence[Sequence[bytes]]) -> pa.RecordBatch:
     """
     told = [_told(table, fields) for fields in entries]
     head = plain_schema(table)[1]
-    if all(ipc.startswith(head) and ipc.endswith(END_OF_STREAM) for *_, ipc in told):
-        bodies = [memoryview(ipc)[len(head) : -len(END_OF_STREAM)] for *_, ipc in told]
-        whole = b"".join((head, *bodies, END_OF_STREAM))
+    if all(ipc.startswith(head) and ipc.endswith(END) for *_, ipc in told):
+        bodies = [memoryview(ipc)[len(head) : -len(END)] for *_, ipc in told]
+        whole = b"".join((head, *bodies, END))
         batches = _batches(table, whole, [rows for _, _, rows, _ in told])
     else:
         batches = [read_entry(table, fields).batch for fields in entries]

@@ -16,16 +16,15 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 
 from core.schema import TABLES
+from storage.arrow_stream import END, PREFIX_BYTES, head_bytes
 from storage.layout import BLOCK_ROWS, Layout, Physical, layout_of
 from storage.reader import MappedBlock, Span
 from storage.words import WORD_BYTES_MAX, Words
 
-END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 KEPT_ROWS_MAX: Final = 512  # of more rows two entries are seldom alike
 FRAMES_MAX: Final = 2_048  # of a table, about 4 KiB each
 ALIGNED_BYTES: Final = 8  # so are buffers
 OFFSET_BYTES: Final = 4
-MARK_BYTES: Final = 8  # of a message: a marker, and the length of its head
 Frame = list[bytes | memoryview]
 Text = tuple[int, bytes]  # how long the words of some rows are in all, and their two buffers
 
@@ -124,9 +123,8 @@ class _Mould:
         self._columns = [_column(stored.get(name)) for name in schema.names]
         row = pa.RecordBatch.from_pylist([dict.fromkeys(schema.names)], schema=schema)
         message = row.serialize().to_pybytes()
-        head_bytes = int.from_bytes(message[4:MARK_BYTES], "little")
-        self._head = message[: MARK_BYTES + head_bytes]
-        root = _follow(self._head, MARK_BYTES)
+        self._head = message[: head_bytes(message)]
+        root = _follow(self._head, PREFIX_BYTES)
         batch = _follow(self._head, _field(self._head, root, 2))
         self._rows = _field(self._head, batch, 0)
         self._nodes = _follow(self._head, _field(self._head, batch, 1)) + 4
@@ -161,7 +159,7 @@ class _Mould:
                 sizes += 0, OFFSET_BYTES * (rows + 1), text_bytes
                 fixed[-1] += text
         fixed[0] = self._schema_message + self._filled_head(rows, nodes, sizes) + fixed[0]
-        fixed[-1] += END_OF_STREAM
+        fixed[-1] += END
         frame: Frame = [b""] * (2 * len(fixed) - 1)
         frame[::2] = fixed
         return frame
@@ -231,4 +229,4 @@ def plain_schema(table: str) -> tuple[pa.Schema, bytes]:
 
 def stream_of(table: str, batch: pa.RecordBatch) -> bytes:
     """A batch of the plain schema as an Arrow IPC stream."""
-    return b"".join((plain_schema(table)[1], batch.serialize(), END_OF_STREAM))
+    return b"".join((plain_schema(table)[1], batch.serialize(), END))

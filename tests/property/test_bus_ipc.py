@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from core.batch import TickBatch
 from core.schema import TABLES
-from storage.bus_ipc import FRAMES_MAX, MARK_BYTES, Messages, plain_schema
+from storage.arrow_stream import PREFIX_BYTES
+from storage.bus_ipc import FRAMES_MAX, Messages, plain_schema
 from storage.disk import OsDisk
 from storage.hot import HotReader
 from storage.layout import BLOCK_ROWS
@@ -61,7 +62,7 @@ def check(messages, span, words, table="trades"):
     assert read.equals(rows)
     message = rows.serialize().to_pybytes()
     schema_bytes = len(plain_schema(table)[1])
-    head_bytes = MARK_BYTES + int.from_bytes(message[4:MARK_BYTES], "little")
+    head_bytes = PREFIX_BYTES + int.from_bytes(message[4:PREFIX_BYTES], "little")
     assert made[schema_bytes:][:head_bytes] == message[:head_bytes]
     assert len(made) == schema_bytes + len(message) + 8
 
