@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 import anyio.to_thread
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 
-from core.errors import BadTicket, Forbidden, TooMuch, Unauthenticated
+from core.errors import BadTicket, Forbidden, Unauthenticated
 from core.settings import LOOPBACK_HOSTS
 from flight_server.keys import SEES_ALL, KeyRing
 from webui.sessions import ADMIN_SCOPES, Session, Sessions
 
 SCOPES_IN = SEES_ALL  # one of these opens the pages
 BODY_BYTES_MAX = 8_192
+JSON_TYPE = "application/json"
 Handler = Callable[[Request], Response]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -128,12 +130,18 @@ class Gate:
 
 
 async def read_body(request: Request) -> bytes:
-    """A small body; raise TooMuch before more of it is read than may be."""
+    """A small body of JSON; raise HTTPException, before more of it is read than may be.
+
+    A form of another page can send text and fields, but not this type.
+    """
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != JSON_TYPE:
+        raise HTTPException(415, f"expected content-type {JSON_TYPE}, found {given or 'none'}")
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > BODY_BYTES_MAX:
-            raise TooMuch(f"expected at most {BODY_BYTES_MAX} bytes")
+            raise HTTPException(413, f"expected at most {BODY_BYTES_MAX} bytes")
     return body
 
 

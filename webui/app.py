@@ -20,7 +20,7 @@ from webui.api import Api
 from webui.assets import Assets
 from webui.backfill import BackfillApi
 from webui.drill import Drill
-from webui.edge import Edge, on_http_error, on_pipeline_error
+from webui.edge import Apology, Edge, for_people, on_http_error, on_pipeline_error
 from webui.explore import Explore
 from webui.keys_api import KeysApi
 from webui.login import Login
@@ -166,12 +166,16 @@ def make_app(
     names: frozenset[str],
     aliases: Mapping[str, str] | None = None,
     *,
+    apology: Apology,
     lifespan: Lifespan | None = None,
 ) -> Starlette:
-    """Put routes, edge and error answers together."""
+    """Put routes, edge and error answers together; who looks at a page gets a page of ours."""
     return Starlette(
         routes=[*found, WebSocketRoute("/ui/stream", stream.serve)],
         middleware=[Middleware(Edge, names=names, aliases=aliases)],
-        exception_handlers={HTTPException: on_http_error, PipelineError: on_pipeline_error},
+        exception_handlers={
+            HTTPException: for_people(on_http_error, apology),
+            PipelineError: for_people(on_pipeline_error, apology),
+        },
         lifespan=lifespan,
     )

@@ -7,8 +7,9 @@ under any name, since relays know this machine by names of theirs; they have rul
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -21,7 +22,8 @@ from core.settings import WILDCARD_HOSTS
 OPEN_PATHS = frozenset({"/healthz"})
 WEBHOOK_PATHS = frozenset({"/uw", "/gex_history_url"})
 WEBHOOK_METHODS = frozenset({"POST", "OPTIONS"})
-PROGRAM_PATHS = ("/api", "/mcp")  # answered under every name of ours, never redirected
+# Answered under every name of ours, never redirected: programs do not follow, or drop their key.
+PROGRAM_PATHS = ("/api", "/mcp", "/metrics", "/healthz")
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -35,7 +37,13 @@ HEADERS = {
     "cache-control": "no-store",
 }
 _HEADERS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-HTTP_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed"}
+HTTP_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "too_much",
+    415: "not_json",
+}
 STATUSES = {
     "bad_ticket": 400,
     "bad_sql": 400,
@@ -48,6 +56,9 @@ STATUSES = {
     "too_slow": 504,
 }
 
+SCRIPT_PATHS = (*PROGRAM_PATHS, "/ui/", "/static/")
+Apology = Callable[[Request, int, str], Response]  # request, status, what is wrong
+OnError = Callable[[Request, Exception], Response]
 log = Log("web")
 
 
@@ -98,6 +109,7 @@ class Edge:
                 await _not_found()(scope, receive, send_with_headers)
             return
         is_page = scope.get("method") == "GET" and not path.startswith(PROGRAM_PATHS)
+        is_page = is_page and "authorization" not in request.headers
         if host in self._aliases and is_page:
             # One origin, one cookie.
             there = str(request.url.replace(netloc=self._aliases[host]))
@@ -135,6 +147,19 @@ def on_pipeline_error(request: Request, error: Exception) -> Response:
     status = STATUSES.get(error.code, 503 if error.retry else 500)
     message = f"{error.message}; {error.hint}" if error.hint else error.message
     return error_answer(status, error.code, message, error_id)
+
+
+def for_people(answer: OnError, apology: Apology) -> OnError:
+    """The same answer, as a page for whoever asked for one in a browser."""
+
+    def told(request: Request, error: Exception) -> Response:
+        plain = answer(request, error)
+        is_page = request.method == "GET" and not request.url.path.startswith(SCRIPT_PATHS)
+        if not is_page or "text/html" not in request.headers.get("accept", ""):
+            return plain
+        return apology(request, plain.status_code, orjson.loads(plain.body)["message"])
+
+    return told
 
 
 def error_answer(

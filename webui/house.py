@@ -16,6 +16,7 @@ from webui.app import Acts, Health, answer_routes, explore_routes, page_routes, 
 from webui.assets import load_assets
 from webui.backfill import BackfillApi
 from webui.drill import Drill
+from webui.edge import Apology
 from webui.explore import Explore
 from webui.hub import Hub
 from webui.journal import Journal
@@ -40,6 +41,7 @@ class House:
     sessions: Sessions
     journal: Journal
     routes: list[BaseRoute]
+    apology: Apology
 
 
 def open_house(settings: Settings, clock: Clock, *, is_demo: bool = False) -> House:
@@ -70,4 +72,5 @@ def open_house(settings: Settings, clock: Clock, *, is_demo: bool = False) -> Ho
     found += plain_routes(
         gate, Health(paths.run, tape, clock), metrics_answer(hub.gatherer), assets
     )
-    return House(hub, Stream(hub, gate, assets.build), sessions, journal, found)
+    stream = Stream(hub, gate, assets.build)
+    return House(hub, stream, sessions, journal, found, pages.apology)

@@ -51,6 +51,7 @@ class Login:
     async def log_out(self, request: Request) -> Response:
         """End the session of this browser."""
         check_origin(request)
+        await read_body(request)
         session = self.gate.session(request)
         if session is not None:
             self.gate.sessions.close(session.id)

@@ -79,6 +79,7 @@ def run(
             house.stream,
             names,
             own_aliases(host, port),
+            apology=house.apology,
             lifespan=lifespan,
         )
         _serve(app, listener, settings)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from core.errors import PipelineError
+from core.errors import PipelineError, UnknownInstrument
 from webui.assets import Assets
 from webui.checklist import checklist
 from webui.coverage import CELL, CELL_GAP, month_marks
@@ -37,6 +37,7 @@ BOOT_BARS = 150
 YOUNG_MINUTES = 20
 TICKS_PAINTED = 20
 FAVOURITE = "MNQ"
+APOLOGIES = {401: "Not let in", 403: "Not allowed", 404: "Nothing is here"}
 NAV = (
     ("o", "/", "Overview"),
     ("m", "/market", "Market"),
@@ -102,11 +103,13 @@ class Pages:
 
     def market(self, request: Request) -> Response:
         """One symbol in depth."""
-        symbol = request.path_params.get("symbol", "")
-        if symbol not in self._now.market.symbols:
-            known = self._symbol("")
-            if known:
-                return RedirectResponse(f"/market/{known}", 303)
+        asked, known = request.path_params.get("symbol", ""), self._symbol("")
+        symbol = asked if asked in self._now.market.symbols else ""
+        if known and not symbol:
+            if asked:
+                names = ", ".join(sorted(self._now.market.symbols))
+                raise UnknownInstrument(f"nothing is known of {asked!r}", hint=f"known: {names}")
+            return RedirectResponse(f"/market/{known}", 303)
         sheet = status_sheet(self._now).merge(symbols_sheet(self._now))
         topics = ["status", "symbols"]
         topics += [f"{kind}:{symbol}" for kind in ("bar", "ladder", "gex") if symbol]
@@ -125,6 +128,12 @@ class Pages:
         """The door: a link from the command line, or a key."""
         page = self._env.get_template("login.html").render()
         return HTMLResponse(page)
+
+    def apology(self, request: Request, status: int, words: str) -> Response:
+        """What is wrong, for whoever looks at it in a browser, and the way back."""
+        title = APOLOGIES.get(status, "This did not work")
+        page = self._env.get_template("error.html").render(title=title, words=words)
+        return HTMLResponse(page, status)
 
     def render(
         self, view: str, request: Request, sheet: Sheet, boot: Boot, **more: object

@@ -50,7 +50,11 @@ class Site:
         self.house = open_house(self.settings, self.clock, is_demo=is_demo)
         self.names = own_names("127.0.0.1", 8877)
         self.app = make_app(
-            self.house.routes, self.house.stream, self.names, own_aliases("127.0.0.1", 8877)
+            self.house.routes,
+            self.house.stream,
+            self.names,
+            own_aliases("127.0.0.1", 8877),
+            apology=self.house.apology,
         )
         self.cookies = httpx.Cookies()
 
@@ -80,7 +84,7 @@ class Site:
         ring = KeyRing(self.paths.keys, disk=OsDisk(), clock=self.clock)
         return ring.create(KeyRequest(name, scopes, symbols))
 
-    def ask(self, path, *, method="GET", host=HOST, headers=None, json=None, client=HOST):
+    def ask(self, path, *, method="GET", host=HOST, headers=None, client=HOST, **body):
         """One request; cookies are kept between requests."""
 
         async def exchange():
@@ -91,7 +95,7 @@ class Site:
                 transport=transport, base_url=f"http://{HOST}", cookies=self.cookies
             ) as browser:
                 answer = await browser.request(
-                    method, path, headers={"host": host, **(headers or {})}, json=json
+                    method, path, headers={"host": host, **(headers or {})}, **body
                 )
                 self.cookies.update(browser.cookies)
                 return answer

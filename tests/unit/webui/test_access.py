@@ -164,7 +164,7 @@ def test_sessions_outlive_a_restart_of_the_web_process(locked, tmp_path):
 
 def test_logging_out_ends_the_session(locked):
     let_in(locked)
-    assert locked.ask("/ui/logout", method="POST", headers=FROM_US).status_code == 200
+    assert locked.ask("/ui/logout", method="POST", json={}, headers=FROM_US).status_code == 200
     assert locked.house.sessions.alive() == []
 
 
@@ -195,6 +195,16 @@ def test_failed_logins_have_to_wait_longer_and_longer(locked):
 def test_changes_come_from_our_own_pages_alone(site, path, headers):
     answer = site.ask(path, method="POST", json={}, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("path", [*CHANGES, "/ui/login", "/ui/logout"])
+@pytest.mark.parametrize(
+    "form", [{"data": {"name": "x"}}, {"content": b"{}", "headers": {"content-type": "text/plain"}}]
+)
+def test_changes_are_json_alone(site, path, form):
+    headers = {**FROM_US, **form.get("headers", {})}
+    answer = site.ask(path, method="POST", **{**form, "headers": headers})
+    assert (answer.status_code, answer.json()["code"]) == (415, "not_json")
 
 
 @pytest.mark.parametrize("origin", ["http://127.0.0.1:9999", "http://evil.example", "null"])
@@ -300,7 +310,7 @@ def test_a_key_that_cannot_be_is_refused_with_its_reason(site, body):
 
 def test_a_body_has_an_end(site):
     answer = site.ask("/ui/keys", method="POST", json={"name": "x" * 20_000}, headers=FROM_US)
-    assert answer.status_code == 429
+    assert answer.status_code == 413
 
 
 def test_no_setting_that_is_secret_is_in_any_answer(tmp_path):

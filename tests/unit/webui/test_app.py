@@ -106,6 +106,36 @@ def test_localhost_leads_to_the_one_origin(site):
     assert answer.headers["location"] == "http://127.0.0.1:8877/data?x=1"
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/api/status"])
+def test_what_monitors_ask_is_answered_at_localhost_too(site, path):
+    assert site.ask(path, host="localhost:8877").status_code == 200
+
+
+def test_who_comes_with_a_key_is_not_led_on_where_it_would_be_dropped(site):
+    bearer = {"authorization": f"Bearer {site.key('eye', 'ui')}"}
+    assert site.ask("/ui/status", host="localhost:8877", headers=bearer).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/nope", "/market/NOPE", "/data/x"])
+def test_a_browser_is_told_of_an_error_by_a_page_and_a_program_by_json(site, path):
+    site.trade("MNQ", 1.0)
+    site.look()
+    page = site.ask(path, headers={"accept": "text/html,*/*"})
+    assert page.status_code == 404
+    assert "<h1" in page.text
+    assert 'href="/"' in page.text
+    plain = site.ask(path)
+    assert (plain.status_code, set(plain.json())) == (404, {"code", "message", "id"})
+
+
+def test_an_unknown_symbol_is_said_and_no_other_shown_in_its_place(site):
+    site.trade("MNQ", 1.0)
+    site.look()
+    page = site.ask("/market/<NOPE>", headers={"accept": "text/html"}).text
+    assert "&lt;NOPE&gt;" in page
+    assert "known: MNQ" in page
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1:8877", "[::1]:8877"])
 def test_pages_are_served_under_our_own_names(site, host):
     assert site.ask("/", host=host).status_code == 200
