@@ -1,5 +1,6 @@
 """Fixtures every kind of test may use: a clock that stands still, and the whole program running."""
 
+import faulthandler
 import os
 import re
 import signal
@@ -7,11 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
+from typing import TextIO
 
 import pytest
 
@@ -23,6 +26,8 @@ READY = re.compile(r"^ready(?: flight=(grpc\S*) web=(http\S+?))?(?: key=(\S+))?$
 READY_S_MAX = 60  # a busy machine; the promise of 10 s is measured elsewhere
 STOP_S_MAX = 20
 LEFT_OVER_S = 10
+HANGS_S = 240  # where the whole suite takes a quarter of an hour no test takes a third of this
+FRAMES_TOLD = 8
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,34 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
             return stack.enter_context(running_server(tmp_path, *args))
 
         yield start
+
+
+STDERR = pytest.StashKey[TextIO]()  # as it is while no test's output is captured
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[STDERR] = os.fdopen(os.dup(2), "w")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """End the run where a test hangs, and say last which one and where it waits."""
+    watchdog = threading.Timer(HANGS_S, _end_hanging, (item, threading.get_ident()))
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        return (yield)
+    finally:
+        watchdog.cancel()
+
+
+def _end_hanging(item: pytest.Item, thread: int) -> None:
+    told = item.config.stash[STDERR]
+    faulthandler.dump_traceback(told, all_threads=True)
+    frames = traceback.extract_stack(sys._current_frames()[thread])[-FRAMES_TOLD:]
+    print(f"\n{item.nodeid} hangs for {HANGS_S} s:", file=told)
+    print("".join(traceback.format_list(frames)), file=told, flush=True)
+    os._exit(1)
 
 
 def pytest_unconfigure() -> None:
