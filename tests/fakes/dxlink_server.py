@@ -47,7 +47,8 @@ class DxlinkServer:
 
     def __exit__(self, *_):
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
+        self._thread.join(20)
+        assert not self._thread.is_alive()
 
     # -- what tests do -----------------------------------------------------------------------
 
@@ -142,7 +143,8 @@ class DxlinkServer:
     async def _reset(self):
         for client in list(self.clients):
             raw = client.socket.transport.get_extra_info("socket")
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if raw.fileno() >= 0:  # else it is over already
+                raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.socket.transport.abort()
 
     async def _handle(self, connection):

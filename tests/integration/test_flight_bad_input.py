@@ -15,7 +15,7 @@ def house(tmp_path_factory):
     folder = tmp_path_factory.mktemp("flight")
     house = FlightHouse(folder)
     house.trade([1.0, 2.0, 4.0])
-    limits = QueryLimits(seconds=2.0, rows=1_000_000, bytes=10**9, memory_bytes=10**9)
+    limits = QueryLimits(seconds=5.0, rows=1_000_000, bytes=10**9, memory_bytes=10**9)
     service = QueryService(house.paths, str(house.paths.lake()), limits)
     service.start()
     object.__setattr__(house.sources, "queries", service)
