@@ -38,7 +38,7 @@ from storage.standing import Revisions, identities, revisions_of
 
 log = Log("lake")
 
-REVISION_COLUMNS = ("seq", "source", "source_seq", "kind")
+REVISION_COLUMNS = ("seq", "contract", "source", "source_seq", "kind")
 
 
 @dataclass

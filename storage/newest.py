@@ -18,6 +18,8 @@ from storage.segment import Block, Segment
 
 CANCEL = KINDS.index("cancel")
 Mask = NDArray[np.bool_]
+Identity = tuple[int, int, int]  # codes of contract and source, source_seq
+_IDENTITY = ("contract", "source", "source_seq")
 
 
 class Spot(NamedTuple):
@@ -27,7 +29,7 @@ class Spot(NamedTuple):
     segment: int
     block: int
     row: int
-    identity: tuple[int, int]  # source code, source_seq
+    identity: Identity
 
 
 class Newest:
@@ -36,7 +38,7 @@ class Newest:
     def __init__(self, head: Head, layout: Layout) -> None:
         self._head = head
         self._places = {column.name: i for i, column in enumerate(layout.columns)}
-        self._named = [self._places[name] for name in ("ts_event", "ts_ns", "source", "source_seq")]
+        self._named = [self._places[name] for name in ("ts_event", "ts_ns", *_IDENTITY)]
         self._spots: dict[int, dict[int, Spot]] = {}  # by symbol and contract
         self._fronts: dict[int, int] = {}
         self._floors_ns: dict[int, int] = {}  # a trade this new is known to be elsewhere
@@ -71,14 +73,15 @@ class Newest:
         """Corrections or cancels are among rows of a block: a last trade may no longer stand."""
         start, end = rows
         block = segment.block(number)
-        places = start + np.flatnonzero(self._column(block, "kind")[start:end])
+        kinds = self._column(block, "kind")
+        places = start + np.flatnonzero(kinds[start:end])
         last = dict(zip(self._identities(block, places), places.tolist(), strict=True))
         spots = self._spots.get(symbol, {})
         for contract, spot in list(spots.items()):
-            row = last.get(spot.identity) if spot.identity[1] else None  # 0 is no identity
+            row = last.get(spot.identity) if spot.identity[-1] else None  # 0 is no identity
             # What revises itself alone stands: a correction is the trade as it should have been.
-            is_later = row is not None and (spot[1:3] != (segment.number, number) or row > spot.row)
-            if is_later:
+            is_elsewhere = spot[1:3] != (segment.number, number)
+            if row is not None and (is_elsewhere or row > spot.row or kinds[row] == CANCEL):
                 del spots[contract]
                 self._look_back(symbol, contract, segment)
         self._show(symbol)
@@ -128,7 +131,7 @@ class Newest:
 
         Where there is none, readers find it in the lake or wait for the next trade.
         """
-        revised: set[tuple[int, int]] = set()
+        revised: set[Identity] = set()
         found: list[Spot] = []
         for number in reversed(range(segment.blocks_used)):
             if int(segment.symbols[number]) != symbol:
@@ -151,20 +154,20 @@ class Newest:
         block: Block,
         stands: Mask,
         kinds: NDArray[np.generic],
-        revised: set[tuple[int, int]],
+        revised: set[Identity],
     ) -> None:
         """Take out rows that later ones revise; `revised` learns those of this block."""
         names = self._identities(block, np.arange(len(kinds)))
         for row in range(len(kinds) - 1, -1, -1):
             if names[row] in revised:
                 stands[row] = False
-            if kinds[row] != 0 and names[row][1] != 0:
+            if kinds[row] != 0 and names[row][-1] != 0:
                 revised.add(names[row])
 
     def _spot(self, segment: Segment, number: int, row: int) -> Spot:
         values = segment.block(number).values
-        us, ns, source, source_seq = [values[place].item(row) for place in self._named]
-        return Spot(us * 1_000 + ns, segment.number, number, row, (source, source_seq))
+        us, ns, *identity = [values[place].item(row) for place in self._named]
+        return Spot(us * 1_000 + ns, segment.number, number, row, tuple(identity))
 
     def _newest_of(self, block: Block, start: int, candidates: Mask) -> int | None:
         rows = np.flatnonzero(candidates) + start
@@ -175,9 +178,8 @@ class Newest:
             rows = rows[values == np.maximum.reduce(values)]
         return int(rows[-1])
 
-    def _identities(self, block: Block, rows: NDArray[np.intp]) -> list[tuple[int, int]]:
-        sources = self._column(block, "source")[rows].tolist()
-        return list(zip(sources, self._column(block, "source_seq")[rows].tolist(), strict=True))
+    def _identities(self, block: Block, rows: NDArray[np.intp]) -> list[Identity]:
+        return list(zip(*(self._column(block, n)[rows].tolist() for n in _IDENTITY), strict=True))
 
     def _column(self, block: Block, name: str) -> NDArray[np.generic]:
         return block.values[self._places[name]]

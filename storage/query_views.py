@@ -113,9 +113,11 @@ class Views:
         revisions = self._builder.rows(replace(every, parts=revised), scope)
         return f"""
             SELECT t.* FROM ({rows}) t WHERE valid AND kind <> 'cancel' AND NOT EXISTS (
-                FROM (SELECT symbol AS s, source AS o, source_seq AS n, max(seq) AS newest
+                FROM (SELECT symbol AS s, contract AS c, source AS o, source_seq AS n,
+                    max(seq) AS newest
                     FROM ({revisions}) WHERE kind <> 'new' AND source_seq <> 0 GROUP BY ALL)
-                WHERE s = t.symbol AND o = t.source AND n = t.source_seq AND newest > t.seq)"""
+                WHERE s = t.symbol AND c = t.contract AND o = t.source AND n = t.source_seq
+                    AND newest > t.seq)"""
 
     def _gaps(self, bounds: Bounds) -> str:
         """Each gap as it stands: of the rows that tell its life the last one that is known."""

@@ -17,7 +17,8 @@ from storage.standing import Revisions, standing
 
 WIDTHS_US = {"bars_1s": US_PER_S, "bars_1m": 60 * US_PER_S}
 TRADE_COLUMNS = (
-    "ts_event", "ts_ns", "seq", "source", "price", "size", "side", "source_seq", "kind", "valid",
+    "ts_event", "ts_ns", "seq", "contract", "source", "price", "size", "side", "source_seq", "kind",
+    "valid",
 )  # fmt: skip
 
 Ints = NDArray[np.int64]

@@ -1,8 +1,8 @@
 """Which trades stand: the one rule that bars, `ticks` and every ticket keep to.
 
 A trade stands while it is valid, is no cancel, and no later row revises it. A correction or cancel
-takes the place of every earlier row with the same (symbol, source, source_seq), wherever that row
-is; a source_seq of 0 is no identity.
+takes the place of every earlier row with the same (symbol, contract, source, source_seq), wherever
+that row is; a source_seq of 0 is no identity.
 """
 
 import threading
@@ -19,10 +19,10 @@ from storage.manifest import Partition
 from storage.partition import read_revising, whole
 
 Ints = NDArray[np.int64]
-Identity = tuple[str, str, int]  # symbol, source, source_seq
+Identity = tuple[str, str, str, int]  # symbol, contract, source, source_seq
 Revisions = dict[Identity, int]  # seq of the newest revision of an identity
 
-COLUMNS = ("seq", "ts_recv", "source", "source_seq", "kind")
+COLUMNS = ("seq", "ts_recv", "contract", "source", "source_seq", "kind")
 FILES_MAX = 4_096  # sealed files whose revisions are remembered
 
 
@@ -49,7 +49,7 @@ def standing(trades: pa.Table, revisions: Revisions | None = None) -> NDArray[np
     else:
         known = revisions or {}
     if known:
-        numbers = np.array([number for _, _, number in known], np.int64)
+        numbers = np.array([number for *_, number in known], np.int64)
         suspects = np.flatnonzero(np.isin(whole(trades, "source_seq"), numbers))
         rows = trades.take(suspects)
         seqs = whole(rows, "seq").tolist()
@@ -60,14 +60,13 @@ def standing(trades: pa.Table, revisions: Revisions | None = None) -> NDArray[np
 
 def identities(revisions: Collection[Identity]) -> Ints:
     """The source numbers of revised rows."""
-    return np.unique(np.array([number for _, _, number in revisions], np.int64))
+    return np.unique(np.array([number for *_, number in revisions], np.int64))
 
 
 def _identities(rows: pa.Table) -> list[Identity]:
     symbols = rows["symbol"].to_pylist() if "symbol" in rows.column_names else [""] * len(rows)
-    return list(
-        zip(symbols, rows["source"].to_pylist(), rows["source_seq"].to_pylist(), strict=True)
-    )
+    told = (rows[name].to_pylist() for name in ("contract", "source", "source_seq"))
+    return list(zip(symbols, *told, strict=True))
 
 
 def standing_rows(batch: pa.RecordBatch, revisions: Revisions) -> pa.RecordBatch:

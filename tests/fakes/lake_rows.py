@@ -10,7 +10,7 @@ from core.clock import HOUR_US
 from core.schema import TABLES
 
 HOUR_14_US = 1_795_183_200_000_000  # 2026-11-20 14:00 UTC
-WORDS = ("new", "correction", "cancel", "tns", "MNQZ26", "dxlink", "@", "")
+WORDS = ("new", "correction", "cancel", "tns", "MNQZ26", "MNQH27", "dxlink", "@", "")
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,11 @@ class Trade:
     kind: str = "new"
     valid: bool = True
     source: str = "dxlink"
+    contract: str = "MNQZ26"
+
+    @property
+    def identity(self) -> tuple[str, str, int]:
+        return self.contract, self.source, self.source_seq
 
 
 def tape(count: int, first_seq: int = 1, *, step_us: int = 1_000, start_us: int = HOUR_14_US):
@@ -54,7 +59,7 @@ def batch(rows: Sequence[Trade], symbol: str = "MNQ") -> pa.RecordBatch:
         "ts_recv": [row.ts_us + 700 for row in rows],
         "seq": [row.seq for row in rows],
         "source": [row.source for row in rows],
-        "contract": ["MNQZ26"] * count,
+        "contract": [row.contract for row in rows],
         "price": [row.price for row in rows],
         "size": [row.size for row in rows],
         "side": [row.side for row in rows],
@@ -86,9 +91,7 @@ def plain_bars(rows: Iterable[Trade], width_us: int) -> dict[int, tuple[object, 
     buckets: dict[int, list[Trade]] = {}
     for row in rows:
         is_revised = row.source_seq != 0 and any(
-            other.kind != "new"
-            and (other.source, other.source_seq) == (row.source, row.source_seq)
-            and other.seq > row.seq
+            other.kind != "new" and other.identity == row.identity and other.seq > row.seq
             for other in rows
         )
         if row.valid and row.kind != "cancel" and not is_revised:

@@ -35,7 +35,9 @@ class QueryTape:
         self._numbers = 0
         self._versions = 0
 
-    def add(self, symbol: str, count: int, hour: int = 0, **columns: object) -> None:
+    def add(
+        self, symbol: str, count: int, hour: int = 0, contract: str = "", **columns: object
+    ) -> None:
         """Append trades of one hour, in random order of time."""
         rng = np.random.default_rng(self._numbers)
         ts = START_US + hour * HOUR_US + rng.integers(0, HOUR_US, count)
@@ -48,7 +50,7 @@ class QueryTape:
             "source_seq": np.arange(self._numbers + 1, self._numbers + count + 1),
         }
         self._numbers += count
-        batch = TickBatch("trades", symbol, f"{symbol}Z5", "test", {**given, **columns})
+        batch = TickBatch("trades", symbol, contract or f"{symbol}Z5", "test", {**given, **columns})
         self.store.append(batch)
 
     def seal(self, symbol: str, table: str = "trades") -> None:

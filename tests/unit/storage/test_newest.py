@@ -144,3 +144,16 @@ def test_a_trade_cancelled_in_its_own_batch_is_not_the_latest(house, is_restarte
     if is_restarted:
         house.restart()
     assert house.latest == (FRONT, 14)
+
+
+def test_a_revision_of_one_contract_leaves_the_others_print_of_that_number(house):
+    house.store.set_front("MNQ", FRONT)
+    house.add(FRONT, 5, 10)
+    house.add(NEXT, 5, 10)
+    house.revise(NEXT, 14, "cancel")
+    assert house.latest == (FRONT, 14)
+    house.revise(FRONT, 14, "cancel")
+    assert house.latest == (FRONT, 13)
+    house.restart()
+    house.store.set_front("MNQ", NEXT)
+    assert house.latest == (NEXT, 13)

@@ -113,6 +113,18 @@ def test_bars_follow_a_correction_of_a_sealed_trade(engine, tape):
     check_everything(engine, tape)
 
 
+def test_a_revision_of_one_contract_leaves_the_others_print_of_that_number(engine, tape):
+    numbers = {"source_seq": np.arange(1, 51)}
+    tape.add("MNQ", 50, **numbers)
+    tape.add("MNQ", 50, contract="MNQH6", **numbers)
+    kinds = np.array(["correction", "cancel"], object)
+    tape.add("MNQ", 2, contract="MNQH6", kind=kinds, source_seq=np.array([10, 11]))
+    check_everything(engine, tape)
+    assert ask(engine, "SELECT count(*) AS n FROM ticks")["n"].to_pylist() == [99]
+    tape.seal("MNQ")
+    check_everything(engine, tape)
+
+
 def test_known_at_hides_rows_that_came_later(engine, tape):
     tape.add("MNQ", 400)
     tape.seal("MNQ")

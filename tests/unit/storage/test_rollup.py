@@ -20,6 +20,7 @@ ROWS = st.lists(
         kind=st.sampled_from(["new", "new", "new", "correction", "cancel"]),
         valid=st.sampled_from([True, True, True, False]),
         source=st.sampled_from(["dxlink", "@"]),
+        contract=st.sampled_from(["MNQZ26", "MNQH27"]),
     ),
     max_size=40,
 ).map(lambda rows: [Trade(seq=i + 1, **row) for i, row in enumerate(rows)])
@@ -73,8 +74,9 @@ def test_no_trades_make_no_bars():
 
 def test_a_revision_known_from_elsewhere_counts():
     rows = table(batch([Trade(seq=1, ts_us=HOUR_14_US, source_seq=5)]))
-    assert list(standing(rows, {("MNQ", "dxlink", 5): 9})) == [False]
-    assert list(standing(rows, {("MNQ", "scid", 5): 9})) == [True]
-    assert list(standing(rows, {("MNQ", "dxlink", 5): 1})) == [True], (
+    assert list(standing(rows, {("MNQ", "MNQZ26", "dxlink", 5): 9})) == [False]
+    assert list(standing(rows, {("MNQ", "MNQH27", "dxlink", 5): 9})) == [True]
+    assert list(standing(rows, {("MNQ", "MNQZ26", "scid", 5): 9})) == [True]
+    assert list(standing(rows, {("MNQ", "MNQZ26", "dxlink", 5): 1})) == [True], (
         "only earlier rows are revised"
     )
