@@ -7,6 +7,7 @@ connection is made beside the first; where that fails the first is kept.
 
 import random
 import ssl
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -36,6 +37,8 @@ from ingest.rolls import Instrument
 log = Log("dxlink")
 PART = "tastytrade"
 KIND_BYTES = 128  # a message says within these what it is
+LOGINS_MAX = 3  # those who log in again and again are locked out for hours
+LOOK_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class Timing:
     overlap_s: float = 5.0  # how long both connections are kept when one takes over
     backoff_min_s: float = 1.0
     backoff_max_s: float = 60.0
+    logins_s: float = 11.0  # within these no more than LOGINS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,7 @@ class Client:
         self._jitter = random.Random(clock.now_ns())  # noqa: S311  spreads attempts, no secret
         self._links: dict[int, Link] = {}
         self._connections = 0
+        self._logins: deque[float] = deque(maxlen=LOGINS_MAX)  # when, by the loop
         self._loop: EventLoopToken | None = None
         self._house: TaskGroup | None = None
 
@@ -208,6 +213,9 @@ class Client:
 
     async def _attempt(self, house: TaskGroup) -> Link | None:
         """One connection, live or over; None where no access was to be had."""
+        if len(self._logins) == LOGINS_MAX:
+            waited_s = anyio.current_time() - self._logins[0]
+            await anyio.sleep(max(self._timing.logins_s - waited_s, 0.0))
         try:
             access = await self._gate.fetch_access()
         except FeedError as error:
@@ -296,6 +304,8 @@ class Client:
             return
         for reply in link.session.receive(message):
             link.say(reply)
+            if reply["type"] == "AUTH":
+                self._logins.append(anyio.current_time())
         if link.session.state == "live" and not link.is_live:
             link.is_live = True
             instruments = tuple(link.session.instruments)
@@ -307,10 +317,15 @@ class Client:
 
     async def _keep_alive(self, link: Link) -> None:
         """Say that we live, and end a connection on which nothing has been heard for too long."""
+        said_s = anyio.current_time()
         while True:
+            # Looked at often, for how long the server waits it says only after the start.
             period_s = min(self._timing.keepalive_s, link.session.server_keepalive_s / 3)
-            await anyio.sleep(min(period_s, self._timing.silence_s / 3))
-            link.say(wire.keepalive())
+            period_s = min(period_s, self._timing.silence_s / 3)
+            await anyio.sleep(min(period_s, LOOK_S))
+            if anyio.current_time() - said_s >= period_s:
+                said_s = anyio.current_time()
+                link.say(wire.keepalive())
             silent_s = (self._clock.monotonic_ns() - link.heard_ns) / NS_PER_S
             if silent_s > self._timing.silence_s:
                 raise FeedLost(f"nothing heard for {silent_s:.1f} s")

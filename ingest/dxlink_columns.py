@@ -25,6 +25,9 @@ _KINDS = {"NEW": "new", "CORRECTION": "correction", "CANCEL": "cancel"}
 _NUMBER_WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _NS_PER_US = 1_000
 INT64 = 2**63
+# The last bits of what `content_of` gives.
+VALID, CORRECTION, CANCEL = 1, 2, 4
+KIND = CORRECTION | CANCEL
 
 Columns = dict[str, NDArray[Any]]
 Ints = NDArray[np.int64]
@@ -85,10 +88,17 @@ class Read(NamedTuple):
             yield symbol, _picked(columns, span)
 
 
-def content_of(price: NDArray[np.float64], size: Ints, valid: Mask) -> Ints:
-    """A number that tells versions of one print apart."""
+def content_of(
+    price: NDArray[np.float64], size: Ints, valid: Mask, kinds: NDArray[Any] | None
+) -> Ints:
+    """A number that tells versions of one print apart; its last bits are VALID and the kind.
+
+    `kinds` None: all are new, which is no bit of KIND.
+    """
     mixed = np.ascontiguousarray(price, np.float64).view(np.int64) * 31 + size  # may wrap around
-    whole: Ints = mixed * 2 + valid
+    whole: Ints = mixed * 8 + valid
+    if kinds is not None:
+        whole += CORRECTION * (kinds == "correction") + CANCEL * (kinds == "cancel")
     return whole
 
 
@@ -127,7 +137,7 @@ def read_prints(rows: Rows) -> tuple[list[tuple[str, Prints]], list[Rejected]]:
     conditions = values.get("exchangeSaleConditions")
     if conditions is not None and conditions.count(None) != count:
         columns["conditions"] = _texts(_words(conditions))
-    content = content_of(columns["price"], columns["size"], valid)
+    content = content_of(columns["price"], columns["size"], valid, columns.get("kind"))
     prints = Prints(columns, flags, content, _flags(values.get("spreadLeg"), count, default=False))
     if faults:
         is_marker = (flags & REMOVE) != 0

@@ -180,12 +180,18 @@ class Continuity:
             if snapshot is not None:
                 if now_ns - snapshot.asked_ns > self._patience.snapshot_s * NS_PER_S:
                     self._end_snapshot(line, snapshot)
+                    if line.was_silent and not self._has_heard_since(snapshot.asked_ns):
+                        self.stale.append(snapshot.connection)
                     self._fail(line, "history did not come to its end")
             elif line.gap is not None and self._live and now_ns >= line.retry_ns:
                 self._request(line)
             elif line.gap is None:
                 self._listen(line, now_ns)
                 self._hold_court(line, now_ns)
+
+    def _has_heard_since(self, ns: int) -> bool:
+        """Whether a print of any contract came live; quiet ones stand at the last look."""
+        return any(line.live_ns > ns for line in self._lines.values())
 
     # -- one line ------------------------------------------------------------------------------
 
@@ -248,7 +254,7 @@ class Continuity:
     def _merge(self, line: Line, channel: int, data: Prints) -> None:
         newest_us = int(data.columns["ts_event"].max())
         if channel != HISTORY:
-            line.heard_ns = self._clock.monotonic_ns()
+            line.heard_ns = line.live_ns = self._clock.monotonic_ns()
             line.lag_us = int(data.columns["ts_recv"][-1]) - newest_us
             if line.gap is not None and line.live_us is None:
                 line.live_us = int(data.columns["ts_event"][0])

@@ -154,7 +154,9 @@ class Keeper:
         )
         for decoder in self._decoders.values():
             for channel, period_s in decoder.aggregation_s.items():
-                self._board.gauge(f"dxlink.aggregation_s.{CONTRACTS[channel].lower()}", period_s)
+                if channel in CONTRACTS:  # a server may speak of others
+                    name = CONTRACTS[channel].lower()
+                    self._board.gauge(f"dxlink.aggregation_s.{name}", period_s)
 
     def _write_down(self, about: Instrument, verdict: Verdict) -> None:
         """A candle's verdict is a spot check of its minute; every verdict is counted."""

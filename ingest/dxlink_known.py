@@ -1,7 +1,8 @@
 """Which prints of a contract are stored already, by the source's own index.
 
-The same index with the same content is a duplicate; with other content it is a revision. Prints
-older than what is remembered are looked up on the tape.
+The same index with the same content is a duplicate; with other content, or as a correction or
+cancel, it is a revision. A print that comes after its own revision does not undo it. Prints older
+than what is remembered are looked up on the tape.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.dxlink_columns import Ints, Prints, event_us
+from ingest.dxlink_columns import CORRECTION, KIND, VALID, Ints, Prints, event_us
 
 KEPT_MAX = 400_000
 
@@ -64,9 +65,8 @@ class Known:
         return prints
 
     def _judged(self, prints: Prints) -> Prints:
-        """The rows to keep, with `kind` of an unmarked revision turned into "correction"."""
-        index, content, kinds = prints.index, prints.content, prints.kinds.copy()
-        is_marked = False
+        """The rows to keep: an unmarked revision as such, what is revised already as invalid."""
+        index, content = prints.index, prints.content.copy()
         order = np.argsort(index, kind="stable")
         seen = self._versions(index)
         versions: dict[int, list[int]] = {}
@@ -74,17 +74,18 @@ class Known:
             versions.setdefault(key, []).append(version)
         keep = []
         for row in order.tolist():
-            key, version = int(index[row]), int(content[row])
-            known = versions.setdefault(key, [])
-            if known and (version == known[-1] or (kinds[row] == "new" and version in known)):
-                continue
-            if known and kinds[row] == "new":
-                kinds[row] = "correction"
-                is_marked = True
-            known.append(version)
-            keep.append(row)
-        if is_marked:
-            prints = replace(prints, columns={**prints.columns, "kind": kinds})
+            known = versions.setdefault(int(index[row]), [])
+            version = _version(int(content[row]), known)
+            if version is not None:
+                content[row] = version
+                known.append(version)
+                keep.append(row)
+        changed = content != prints.content
+        if changed.any():
+            kinds, valid = prints.kinds.copy(), prints.valid & ((content & VALID) != 0)
+            kinds[changed & ((content & KIND) != 0)] = "correction"
+            columns = {**prints.columns, "kind": kinds, "valid": valid}
+            prints = replace(prints, columns=columns, content=content)
         return prints.take(np.array(keep, np.intp))
 
     def _versions(self, index: Ints) -> Stored:
@@ -127,3 +128,18 @@ class Known:
             index, content = index[keep], content[keep]
         self._chunks = [Stored(index, content)]
         self._count = len(index)
+
+
+def _version(told: int, known: list[int]) -> int | None:
+    """What a row is, given the versions stored of its print; None where it is one of them."""
+    if not known:
+        return told
+    if told & KIND:
+        revisions = [version for version in known if version & KIND]
+        return None if told in revisions[-1:] else told
+    if told in [version & ~KIND for version in known]:
+        return None
+    if not known[0] & KIND:
+        return told | CORRECTION
+    late = told & ~VALID  # the original of what is revised already
+    return None if late in known else late

@@ -71,6 +71,7 @@ class Line:
     anchor: int = 0
     snapshot: Snapshot | None = None
     live_us: int | None = None  # first live row after the hole
+    live_ns: int = 0  # when a print came live
     lag_us: int = 0  # from the newest live print's time to its arrival
     added: int = 0
     attempts: int = 0

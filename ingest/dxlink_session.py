@@ -17,6 +17,7 @@ from ingest.rolls import Instrument
 
 log = Log("dxlink")
 CHANNEL_TRIES_MAX = 5
+KEEPALIVE_S_MIN = 0.3
 
 State = Literal["setup", "unauthorized", "authorizing", "opening", "live"]
 _EVENTS: dict[int, tuple[Event, ...]] = {
@@ -48,9 +49,11 @@ class Session:
         channel = message.get("channel")
         match message.get("type"):
             case "SETUP":
-                timeout = message.get("keepaliveTimeout")
-                if isinstance(timeout, (int, float)) and timeout > 0:
-                    self.server_keepalive_s = float(timeout)
+                told = [
+                    message.get(name) for name in ("keepaliveTimeout", "acceptKeepaliveTimeout")
+                ]
+                waits = [float(s) for s in told if isinstance(s, int | float) and s > 0]
+                self.server_keepalive_s = max(min(waits, default=60.0), KEEPALIVE_S_MIN)
                 return []
             case "AUTH_STATE":
                 return self._authorize(message.get("state") == "AUTHORIZED")

@@ -44,7 +44,10 @@ class StoredTape:
         """Prints with start <= ts_event < end, in the order they were stored."""
         rows = _rows(self._views.view(), symbol, contract, start_us, end_us).sort_by("seq")
         content = content_of(
-            rows["price"].to_numpy(), rows["size"].to_numpy(), rows["valid"].to_numpy()
+            rows["price"].to_numpy(),
+            rows["size"].to_numpy(),
+            rows["valid"].to_numpy(),
+            rows["kind"].to_numpy(),
         )
         return Stored(rows["source_seq"].to_numpy(), content)
 

@@ -5,6 +5,7 @@ loses its backlog on a disconnect. Its log is held down, for at DEBUG it writes 
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,9 @@ from core.log import Log
 from ingest.rolls import Listed
 
 log = Log("tastytrade")
+# How an error names itself, alone or in a body the SDK could not read.
+_CODE = re.compile(r"(?:^|error_code['\"]: ['\"])([a-z][a-z_.]{2,60})(?::|['\"])")
+_REFUSALS = ("invalid_grant", "invalid_client", "token_invalid", "unauthorized", "not_found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,11 @@ class Tastytrade:
     async def fetch_quote_token(self) -> QuoteToken:
         """Mint a fresh token; raise FeedRefused for bad credentials, FeedLost otherwise."""
         data = await _asked(self._session._get("/api-quote-tokens"))  # noqa: SLF001
-        token = QuoteToken(data["dxlink-url"], data["token"], data.get("level", ""))
+        told: dict[str, Any] = data if isinstance(data, dict) else {}
+        url, word = told.get("dxlink-url"), told.get("token")
+        if not (isinstance(url, str) and isinstance(word, str)):
+            raise FeedLost("tastytrade gave no quote token, or no address to use it at")
+        token = QuoteToken(url, word, str(told.get("level", "")))
         if token.is_delayed:
             log.warning("quotes.delayed", url=token.url, level=token.level)
         return token
@@ -87,10 +95,16 @@ async def _asked(question: Any) -> Any:
         raise FeedLost(f"tastytrade does not answer: {type(error).__name__}") from error
     except TastytradeError as error:
         # The text may quote what was sent, so only words that name the refusal are passed on.
-        text = str(error)
-        if any(word in text for word in ("invalid_grant", "token_invalid", "not_found")):
+        found = _CODE.search(str(error))
+        code = f": {found[1]}" if found else ""
+        if any(word in code for word in _REFUSALS):
             raise FeedRefused(
-                "tastytrade refused the credentials",
+                f"tastytrade refused the credentials{code}",
                 hint="check TASTYTRADE_CLIENT_SECRET and TASTYTRADE_REFRESH_TOKEN",
             ) from error
-        raise FeedLost("tastytrade answered with an error") from error
+        raise FeedLost(f"tastytrade answered with an error{code}") from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        # What the SDK raises of its own where an answer has not the form it expects.
+        raise FeedLost(
+            f"tastytrade answered in a form nobody expected: {type(error).__name__}"
+        ) from error

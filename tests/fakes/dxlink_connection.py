@@ -98,6 +98,7 @@ class Client:
     async def authorize(self, message):
         self.auth_count += 1
         self.server.auth_count += 1
+        self.server.auth_times.append(asyncio.get_running_loop().time())
         faults = self.server.faults
         if faults.refused_auths > 0 or message["token"] in self.server.revoked:
             faults.refused_auths -= 1

@@ -24,7 +24,14 @@ from tests.fakes.deadline import until
 MNQ = Instrument("MNQ", "MNQZ26", "/MNQZ26:XCME", "cme")
 SPY = Instrument("SPY", "SPY", "SPY", "nyse")
 FAST = Periods(
-    Timing(keepalive_s=0.05, opening_s=5, backoff_min_s=0.005, backoff_max_s=0.02, overlap_s=0.02),
+    Timing(
+        keepalive_s=0.05,
+        opening_s=5,
+        backoff_min_s=0.005,
+        backoff_max_s=0.02,
+        logins_s=0.0,
+        overlap_s=0.02,
+    ),
     Patience(retry_s=0.0),
     gather_s=0.001,
 )
@@ -80,6 +87,7 @@ class MemoryPlace:
             self._column(contract, "price", np.float64)[rows],
             self._column(contract, "size")[rows],
             self._column(contract, "valid", np.bool_)[rows],
+            self._column(contract, "kind", object)[rows],
         )
         return Stored(self._column(contract, "source_seq")[rows], content)
 

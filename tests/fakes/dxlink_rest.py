@@ -43,6 +43,7 @@ class RestServer:
             future("/MNQH7", "/MNQH27:XCME", "MNQ", is_next=True, expires="2027-03-19"),
         ]
         self.failures = []  # (status, body) answered to the next calls for a token
+        self.answers = {}  # path: (status, body) to answer with
         self.secret, self.refresh = "secret", "refresh"
         self.token_calls = 0
         self.quote_tokens = []
@@ -75,6 +76,8 @@ class RestServer:
         """Everything that needs an access token."""
         if headers.get("Authorization") != f"Bearer {self._access}" or not headers["User-Agent"]:
             return 401, {"error": {"code": "token_invalid", "message": "wrong token"}}
+        if path in self.answers:
+            return self.answers[path]
         if path == "/api-quote-tokens":
             self.quote_tokens.append(f"QT-{len(self.quote_tokens) + 1}")
             data = {"token": self.quote_tokens[-1], "dxlink-url": self.dxlink_url}

@@ -33,6 +33,7 @@ class DxlinkServer:
         self.revoked = set()
         self.lasts = {}
         self.auth_count = 0
+        self.auth_times = []
         self.url = ""
         self.date = None  # what its upgrade says the time is
         self._ready = threading.Event()

@@ -1,11 +1,14 @@
 """Whatever the service does: what is stored is the truth, less what the ledger names."""
 
+from dataclasses import replace
+
 import pytest
 
 from core.errors import DiskFull
 from ingest.dxlink_wire import HISTORY, STREAM, TICKER
 from tests.fakes.deadline import until
-from tests.fakes.dxlink_place import MNQ, SPY, MemoryPlace, running_feed
+from tests.fakes.dxlink_place import FAST, MNQ, SPY, MemoryPlace, running_feed
+from tests.fakes.dxlink_server import DxlinkServer
 
 MADE = {i.streamer_symbol: (i.symbol, i.contract) for i in (MNQ, SPY)}
 
@@ -70,6 +73,25 @@ def test_a_stale_feed_is_found_by_history_and_replaced(feed, server, clock):
     feed.wait_whole()
 
 
+def test_a_stale_feed_whose_history_is_stale_too_is_replaced(feed, server, clock):
+    server.faults.is_stale, server.faults.history = True, "silent"
+    server.trade(100)
+
+    def a_while_passes():
+        heard = len(server.received)
+        clock.advance_s(21)
+        until(lambda: len(server.received) > heard)
+        server.send("KEEPALIVE")
+        return False
+
+    until(lambda: len(server.snapshots) >= 2 or a_while_passes())
+    server.faults.is_stale, server.faults.history = False, "whole"
+    until(lambda: feed.count("dxlink.disconnects") or a_while_passes())
+    feed.wait_live()
+    server.trade(50)
+    feed.wait_whole()
+
+
 def test_a_token_that_expires_costs_one_new_one_and_no_print(feed, server):
     tokens = feed.gate.tokens
     server.revoked.add(f"QT-{tokens}")
@@ -88,6 +110,25 @@ def test_a_refused_token_is_never_sent_twice(feed, server):
     feed.wait_whole()
     sent = [m["token"] for m in server.received if m["type"] == "AUTH"]
     assert len(sent) == len(set(sent)) == 5
+
+
+def test_logins_that_are_refused_never_follow_each_other_fast(server, clock, tmp_path):
+    timing = replace(FAST.timing, logins_s=0.4)
+    server.faults.refused_auths = 8
+    with running_feed(server, clock, tmp_path, periods=replace(FAST, timing=timing)) as feed:
+        feed.wait_live()
+    times = server.auth_times
+    assert len(times) == 9
+    assert min(b - a for a, b in zip(times, times[3:], strict=False)) > 0.35
+
+
+def test_a_server_that_waits_briefly_is_told_soon_that_somebody_is_there(clock, tmp_path):
+    timing = replace(FAST.timing, keepalive_s=30.0)
+    with (
+        DxlinkServer(keepalive_s=0.5) as server,
+        running_feed(server, clock, tmp_path, periods=replace(FAST, timing=timing)),
+    ):
+        until(lambda: any(m["type"] == "KEEPALIVE" for m in server.received), seconds=4)
 
 
 def test_a_lost_connection_shows_on_the_board(feed, server):

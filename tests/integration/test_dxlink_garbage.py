@@ -37,6 +37,11 @@ def test_strange_messages_and_binary_frames_do_not_end_the_feed(feed, server):
     server.send("WEATHER", 0, sunny=True)
     server.send_text(json.dumps({"type": "ERROR", "channel": 3, "error": "BAD_ACTION"}))
     server.send_text(b"\x00\xff\x00")
+    server.send("FEED_CONFIG", 9, aggregationPeriod=0.1, dataFormat="COMPACT")
+    server.send("CHANNEL_OPENED", 9, service="FEED")
+    for _ in range(40):  # what is shown of channels is shown now and then
+        server.trade(1)
+        feed.wait_whole()
     server.trade(50)
     feed.wait_whole()
     assert not feed.count("dxlink.disconnects")

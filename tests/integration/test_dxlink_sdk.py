@@ -75,3 +75,46 @@ def test_wrong_credentials_are_refused_and_an_outage_is_worth_trying_again():
             ask(rest, lambda door: door.fetch_quote_token())
     with pytest.raises(FeedLost):
         ask(rest, lambda door: door.fetch_quote_token())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, "<html>"),
+        (200, []),
+        (200, {"data": {"token": "QT"}}),
+        (200, {"data": {"dxlink-url": 7, "token": "QT"}}),
+        (200, {"data": ["QT"]}),
+        (500, {"error": "sorry"}),
+        (403, {"errors": []}),
+    ],
+)
+def test_an_answer_in_another_form_is_an_outage_and_no_end(answer):
+    with RestServer() as rest:
+        rest.answers["/api-quote-tokens"] = answer
+        with pytest.raises(FeedLost):
+            ask(rest, lambda door: door.fetch_quote_token())
+
+
+def test_a_contract_the_sdk_cannot_read_is_an_outage_and_no_end():
+    with RestServer() as rest:
+        del rest.futures[1]["tick-size"]
+        with pytest.raises(FeedLost, match="form"):
+            ask(rest, lambda door: door.fetch_futures(["MNQ"]))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "word"),
+    [
+        (400, {"error_code": "invalid_grant", "error_description": "no"}, FeedRefused, "grant"),
+        (401, {"error_code": "invalid_client"}, FeedRefused, "invalid_client"),
+        (403, {"error": {"code": "quote_streamer.customer_not_found_error", "message": "x"}},
+         FeedRefused, "customer_not_found"),
+        (429, {"error": {"code": "too_many_requests", "message": "x"}}, FeedLost, "too_many"),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_told_by_its_code(status, body, kind, word):
+    with RestServer() as rest:
+        rest.failures = [(status, body)]
+        with pytest.raises(kind, match=word):
+            ask(rest, lambda door: door.fetch_quote_token())

@@ -9,9 +9,14 @@ from ingest.dxlink_known import Known, Stored
 
 BASE = 1_795_185_000 << 32
 EVENTS = st.lists(
-    st.tuples(st.integers(0, 12), st.integers(1, 3), st.sampled_from(["new", "correction"])),
+    st.tuples(
+        st.integers(0, 12),
+        st.integers(1, 3),
+        st.booleans(),
+        st.sampled_from(["new", "new", "correction", "cancel"]),
+    ),
     max_size=12,
-)
+).map(lambda events: [(n, price, ok and kind != "cancel", kind) for n, price, ok, kind in events])
 
 
 class PlainTape:
@@ -26,23 +31,42 @@ class PlainTape:
             for row in self.rows
             if start_us <= (row[0] >> 32) * 1_000_000 + (row[0] >> 22 & 0x3FF) * 1_000 < end_us
         ]
-        index = np.array([row[0] for row in found], np.int64)
-        price = np.array([row[1] for row in found], np.float64)
-        one = np.ones(len(found), np.int64)
-        return Stored(index, content_of(price, one, one.astype(np.bool_)))
+        return Stored(np.array([row[0] for row in found], np.int64), prints(found).content)
 
 
 def prints(events):
-    index = np.array([BASE + (number << 22) for number, _, _ in events], np.int64)
+    """Events of (number or index, price, valid, kind)."""
+    numbers = [row[0] for row in events]
+    index = np.array([n if n > 12 else BASE + (n << 22) for n in numbers], np.int64)
     columns = {
         "source_seq": index,
-        "price": np.array([float(price) for _, price, _ in events], np.float64),
+        "price": np.array([float(row[1]) for row in events], np.float64),
         "size": np.ones(len(events), np.int64),
-        "valid": np.ones(len(events), np.bool_),
-        "kind": np.array([kind for _, _, kind in events], object),
+        "valid": np.array([row[2] for row in events], np.bool_),
+        "kind": np.array([row[3] for row in events], object),
     }
-    content = content_of(columns["price"], columns["size"], columns["valid"])
-    return Prints(columns, np.zeros(len(events), np.int64), content, ~columns["valid"])
+    content = content_of(columns["price"], columns["size"], columns["valid"], columns["kind"])
+    flags = np.zeros(len(events), np.int64)
+    return Prints(columns, flags, content, np.zeros(len(events), np.bool_))
+
+
+def told(fresh):
+    columns = fresh.columns
+    names = ("source_seq", "price", "valid", "kind")
+    return list(zip(*(columns[name].tolist() for name in names), strict=True))
+
+
+def plainly_kept(had, price, valid, kind):
+    """What is stored of a print, given the versions stored before; None for nothing."""
+    if not had or kind != "new":
+        revisions = [row for row in had if row[2] != "new"]
+        return None if (price, valid, kind) in revisions[-1:] else (price, valid, kind)
+    if any(row[:2] == (price, valid) for row in had):
+        return None
+    if had[0][2] == "new":
+        return price, valid, "correction"
+    late = (price, False, "new")  # after what revises it, it counts no more
+    return None if late in had else late
 
 
 @given(st.lists(EVENTS, max_size=5), st.integers(0, 14))
@@ -53,31 +77,42 @@ def test_fresh_rows_are_those_a_plain_reading_keeps(calls, floor):
     versions = {}
     for events in calls:
         expected = []
-        for number, price, kind in sorted(events, key=lambda event: event[0]):
+        for number, *row in sorted(events, key=lambda event: event[0]):
             had = versions.setdefault(number, [])
-            if had and (price == had[-1] or (kind == "new" and price in had)):
-                continue
-            expected.append((number, price, "correction" if had else kind))
-            had.append(price)
-        fresh = known.fresh(prints(events))
-        found = [
-            ((index - BASE) >> 22, price, kind)
-            for index, price, kind in zip(
-                fresh.index.tolist(),
-                fresh.columns["price"].tolist(),
-                fresh.columns["kind"].tolist(),
-                strict=True,
-            )
-        ]
+            kept = plainly_kept(had, *row)
+            if kept is not None:
+                had.append(kept)
+                expected.append((BASE + (number << 22), *kept))
+        found = told(known.fresh(prints(events)))
         assert found == expected
-        tape.rows += [(int(i), p) for i, (_, p, _) in zip(fresh.index, found, strict=True)]
+        tape.rows += found
 
 
 @given(st.lists(EVENTS, max_size=4))
 def test_a_memory_made_anew_knows_what_the_old_one_stored(calls):
     tape = PlainTape()
     for events in calls:
-        fresh = Known(tape.look_up, 0).fresh(prints(events))
-        tape.rows += list(zip(fresh.index.tolist(), fresh.columns["price"].tolist(), strict=True))
+        tape.rows += told(Known(tape.look_up, 0).fresh(prints(events)))
         again = Known(tape.look_up, 0)
-        assert len(again.fresh(prints([e for e in events if e[2] == "new"]))) == 0
+        assert len(again.fresh(prints([e for e in events if e[3] == "new"]))) == 0
+
+
+def kept_of(*events):
+    known, rows = Known(PlainTape().look_up, 0), []
+    for event in events:
+        rows += told(known.fresh(prints([event])))
+    return [row[2:] for row in rows]
+
+
+def test_a_print_that_comes_after_its_cancel_does_not_count():
+    cancel, late = (5, 1, False, "cancel"), (5, 1, True, "new")
+    assert kept_of(cancel, late, late, cancel) == [(False, "cancel"), (False, "new")]
+
+
+def test_a_cancel_of_a_print_that_never_counted_is_kept():
+    void, cancel = (5, 1, False, "new"), (5, 1, False, "cancel")
+    assert kept_of(void, cancel, void, cancel) == [(False, "new"), (False, "cancel")]
+
+
+def test_a_correction_of_what_is_not_compared_is_kept():
+    assert kept_of((5, 1, True, "new"), (5, 1, True, "correction"))[1] == (True, "correction")
