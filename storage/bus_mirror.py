@@ -33,6 +33,7 @@ from storage.bus_keys import (
 from storage.bus_latest import LastTrades, NewestSnapshots
 from storage.bus_patience import Patience
 from storage.bus_round import Gatherer, Round, symbols_of
+from storage.bus_starts import Starts
 from storage.floor import first_needed
 from storage.head import Word
 from storage.view import Views
@@ -67,6 +68,7 @@ class Mirror:
         self._round = 0
         self._marks: dict[str, Marks] = {}
         self._tops: dict[str, dict[str, int]] = {}  # what streams held when they were taken up
+        self.starts = Starts(bus)
         self._lasts = LastTrades(views.hot)
         self._snapshots = NewestSnapshots(views.hot, 0)
         self._gatherer = Gatherer(views.hot, self._tops, self._snapshots)
@@ -268,10 +270,17 @@ class Mirror:
     # -- trimming ------------------------------------------------------------------------------
 
     def _check_streams(self) -> None:
-        """Raise BusLost where a stream was deleted or evicted behind our back."""
-        keys = [key for table, marks in self._marks.items() for key in marks.streams(table)]
+        """Raise BusLost where a stream was deleted, evicted or cut behind our back."""
+        keys = self._streams()
+        # What lost rows is deleted whole: a stream takes nothing below its end.
+        moved = self.starts.moved()
+        if moved:
+            self._transact(Changes(commands=[(b"DEL", *moved)]), {})
         if keys and self._bus.call(b"EXISTS", *keys) < len(keys):
-            raise BusLost(f"Redis at {self._bus.place} has lost a stream", hint=TAKEN_UP)
+            raise BusLost(f"Redis at {self._bus.place} has lost rows of a stream", hint=TAKEN_UP)
+
+    def _streams(self) -> list[bytes]:
+        return [key for table, marks in self._marks.items() for key in marks.streams(table)]
 
     def _trim(self, tables: Mapping[str, Marks]) -> None:
         """Let go of what is older than the hot hour and sealed, and set the tables' marks."""
@@ -289,3 +298,4 @@ class Mirror:
             for key in marks.streams(table)
         ]
         self._transact(Changes(commands=commands), trimmed)
+        self.starts.note(self._streams())

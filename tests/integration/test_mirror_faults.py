@@ -12,7 +12,13 @@ from storage.paths import Paths
 from tests.conftest import ROOT, running_server
 from tests.fakes.deadline import until
 from tests.fakes.redis_server import free_port, running_redis
-from tests.fakes.shared_tape import check_dense, following, marks_of, shared_tape
+from tests.fakes.shared_tape import (
+    check_dense,
+    entries_of,
+    following,
+    marks_of,
+    shared_tape,
+)
 from tests.fakes.slow_link import slow_link
 
 
@@ -55,6 +61,28 @@ def test_a_redis_without_a_disk_is_filled_again_after_a_restart(tmp_path):
         tape.trade(300)
         tape.wait_mirrored(client)
         assert len(check_dense(client)) == 1_000
+
+
+def test_rows_that_somebody_else_took_from_a_living_stream_are_put_there_again(tape, server):
+    deleted, cut = b"tickflight:trades:MNQ", b"tickflight:trades:NQ"
+    with tape.mirroring() as mirror, server.client() as client:
+        for symbol in ("MNQ", "NQ") * 3:
+            tape.trade(200, symbol)
+            tape.wait_mirrored(client)
+        until(lambda: all(mirror.starts.firsts.get(key) for key in (deleted, cut)))
+        client.delete(deleted)
+        client.xtrim(cut, maxlen=1)
+        tape.trade(50)  # the deleted one is there again
+        tape.store.commit()
+        until(lambda: client.exists(deleted))
+        until(lambda: rows_on(client) == 1_250)
+        tape.wait_mirrored(client)
+        until(lambda: tape.part()["state"] == "ok")
+
+
+def rows_on(client):
+    """How many trades are on Redis, whether they are dense or not."""
+    return sum(int(told[b"rows"]) for _, told in entries_of(client, "trades")[1])
 
 
 def test_a_hanging_redis_stops_nothing_and_doubles_nothing(tape, server):
