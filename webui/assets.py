@@ -2,7 +2,7 @@
 
 The sources in `static/` are plain ES modules and style sheets; a page asks for one of each, so the
 modules are joined in the order in which they need each other, with their imports taken out.
-Nothing is minified: what the browser shows is what is in the repository.
+Nothing is minified: what the browser shows is what is in the repository, without its comments.
 """
 
 import gzip
@@ -23,7 +23,7 @@ STYLE = "text/css; charset=utf-8"
 SCRIPT = "text/javascript; charset=utf-8"
 BUNDLES = {
     "app.css": (STYLES, STYLE),
-    "data.css": (("data.css",), STYLE),
+    "drill.css": (("drill.css",), STYLE),
     "overview.js": ((*COMMON, "entry_overview.js"), SCRIPT),
     "drill.js": (
         (*COMMON, *MARKET, "data_page.js", "keys.js", "queries.js", "entry_drill.js"),
@@ -34,6 +34,8 @@ BUNDLES = {
 }
 
 _IMPORT = re.compile(r"^import\b[^;]*\"\./[^;]*;\n", re.MULTILINE)  # of ours alone
+# Of lines that are nothing else.
+_COMMENT = re.compile(r"^[ \t]*(?:/\*(?:(?!\*/).)*\*/|//[^\n]*)\n", re.MULTILINE | re.DOTALL)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", re.MULTILINE)
 
 
@@ -70,5 +72,6 @@ def load_assets(folder: Path = HERE) -> Assets:
 
 
 def join(*sources: str) -> str:
-    """Modules as one: imports go, exports become plain declarations."""
-    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", source)) for source in sources)
+    """Modules as one: comments and imports go, exports become plain declarations."""
+    bare = (_COMMENT.sub("", source) for source in sources)
+    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", source)).strip() for source in bare) + "\n"

@@ -7,6 +7,7 @@ A hole inside them is a matter of table `gaps`; a day one reaches into is shown 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import groupby
 
 from core.clock import DAY_US, HOUR_NS, HOUR_US, NS_PER_S, NS_PER_US
 from core.session import session_at
@@ -47,19 +48,25 @@ class Coverage:
         today = datetime.fromtimestamp(now_ns / NS_PER_S, UTC).date()
         gap_days = _days_of(gaps, now_ns)
         known = [symbol for symbol in hours if symbol] or list(symbols)
-        first = min((min(days) for days in hours.values() if days), default=None)
+        begun = min(
+            (min((day, min(has)) for day, has in days.items() if has) for days in hours.values()),
+            default=None,
+        )  # no hour before the first that was sealed is missed
         found = []
         for back in range(DAYS_SHOWN - 1, -1, -1):
             day = today - timedelta(days=back)
             sealed = expected = 0
             for symbol in known:
-                wanted = self.expected(day, symbol, now_ns)
+                wanted = frozenset(
+                    hour
+                    for hour in self.expected(day, symbol, now_ns)
+                    if begun is not None and (day, hour) >= begun
+                )
                 expected += len(wanted)
                 has = hours.get(symbol, {}).get(day, frozenset())
                 sealed += len(has & wanted) if wanted else len(has)
-            level = _level(sealed, expected, is_gap=day in gap_days, is_today=back == 0)
-            if level == "none" and (first is None or day < first):
-                level = "void"
+            is_today = bool(known) and back == 0
+            level = _level(sealed, expected, is_gap=day in gap_days, is_today=is_today)
             found.append(DayCoverage(day, sealed, expected, level))
         self.days = found
         self.months = by_month(found)
@@ -96,15 +103,21 @@ def sealed_hours(partitions: Sequence[Partition]) -> dict[str, dict[date, frozen
 def grid_paths(
     days: Sequence[DayCoverage], cell: int = CELL, gap: int = CELL_GAP
 ) -> tuple[Mapping[str, str], int]:
-    """(one path a level, width): weeks as columns, Monday on top."""
+    """(one path a level, width): weeks as columns, Monday on top.
+
+    Days of one level below each other are one stroke as wide as a cell, from the middle of their
+    upper edge down; a dash pattern cuts it into days.
+    """
     paths = dict.fromkeys(LEVELS, "")
     if not days:
         return paths, 0
     step = cell + gap
     lead = days[0].day.weekday()
-    for i, one in enumerate(days):
-        column, row = divmod(lead + i, 7)
-        paths[one.level] += f"M{column * step} {row * step}h{cell}v{cell}h-{cell}z"
+    placed = [(*divmod(lead + i, 7), one.level) for i, one in enumerate(days)]
+    for (column, level), run in groupby(placed, lambda place: (place[0], place[2])):
+        rows = [row for _, row, _ in run]
+        long = len(rows) * step - gap
+        paths[level] += f"M{column * step + cell / 2:g} {rows[0] * step}v{long}"
     return paths, ((lead + len(days) - 1) // 7 + 1) * step
 
 

@@ -10,7 +10,7 @@ nobody watching the hub looks once a second, so that the next page starts from n
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -35,8 +35,8 @@ from webui.views_live import bar_frame, shown_ladder
 
 TICK_NS = 100 * NS_PER_MS
 REST_NS = 10 * NS_PER_MS  # at least, between ticks
-SLOW_TICKS = 10  # status, queries, events: once a second
-# Beside them, so that no frame holds all of it:
+SLOW_TICKS = 10  # what is told once a second, each at a tick of its own: no frame holds all of it
+SLOW_AT = {"status": 0, "queries": 2, "lags": 4, "events": 7, "coverage": 9}
 TEXT_TICKS = (1, 3, 6, 8)  # symbols: four times a second
 GEX_TICK = 5  # gamma: once a second
 CHECK_ROUNDS = 20  # whether a watcher's session lasts: every two seconds
@@ -188,9 +188,9 @@ class Hub:
             by_kind.setdefault(kind, []).append(symbol)
         part = self._tick % SLOW_TICKS
         is_text = "symbols" in by_kind and part in TEXT_TICKS
-        if is_slow:
-            self._publish_slow(by_kind)
-        else:
+        for name in (name for name, at in SLOW_AT.items() if at == part and name in by_kind):
+            self._publish_slow(name)
+        if not is_slow:
             known = self.gatherer.market.symbols
             drawn = [name for name in by_kind.get("bar", ()) if name in known]
             priced = [name for name in known if name not in drawn] if is_text else []
@@ -217,11 +217,10 @@ class Hub:
             body = None if row is None else shown_ladder(row)
             self._publish(f"ladder:{symbol}", body, made_of)
 
-    def _publish_slow(self, by_kind: Mapping[str, Sequence[str]]) -> None:
-        for name, make in self._makers.items():
-            made_of = self._made_of[name]() if name in self._made_of else None
-            if name in by_kind and self._is_new(name, made_of):
-                self._publish(name, make(), made_of)
+    def _publish_slow(self, name: str) -> None:
+        made_of = self._made_of[name]() if name in self._made_of else None
+        if self._is_new(name, made_of):
+            self._publish(name, self._makers[name](), made_of)
 
     def _is_new(self, name: str, made_of: object) -> bool:
         """Whether a topic must be made; one of which nothing is told always is."""

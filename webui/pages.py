@@ -18,7 +18,7 @@ from webui.coverage import CELL, CELL_GAP, month_marks
 from webui.hub import Hub
 from webui.newest import newest_first, newest_trades, tick_rows
 from webui.picture import Gatherer
-from webui.sheet import Row, Sheet
+from webui.sheet import Row, Sheet, beat_paths
 from webui.sheets import (
     coverage_sheet,
     events_sheet,
@@ -28,7 +28,7 @@ from webui.sheets import (
     status_sheet,
     symbols_sheet,
 )
-from webui.views_live import bars_of_symbol, columns_of, gap_spans, ladder_frame
+from webui.views_live import bars_of_symbol, columns_of, gap_spans, ladder_frame, packed
 from webui.words import DASH, format_age, format_clock, format_day_clock
 
 HERE = Path(__file__).parent
@@ -82,7 +82,9 @@ class Pages:
             lstrip_blocks=True,
         )
         self._env.globals.update(asset=assets.url, nav=NAV, DASH=DASH)
-        self._env.filters.update(clock=format_clock, dayclock=format_day_clock, age=format_age)
+        self._env.filters.update(
+            clock=format_clock, dayclock=format_day_clock, age=format_age, beats=beat_paths
+        )
 
         for view in self._env.list_templates():
             self._env.get_template(view)  # compiled now, so that nobody waits for it later
@@ -175,7 +177,7 @@ class Pages:
             boot["every"] = 1 if is_young else 60
             bars = bars_of_symbol(now, symbol, boot["every"], BOOT_BARS)
             start_us = bars[0].start_us if bars else now.now_us
-            boot["bars"] = columns_of(bars)
+            boot["bars"] = packed(columns_of(bars))
             boot["gaps"] = gap_spans(now, symbol, start_us)
             boot["gex"] = gex_frame(now, symbol)
             boot["ladder"] = ladder_frame(now, symbol)

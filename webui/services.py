@@ -60,7 +60,9 @@ KINDS: tuple[ServiceKind, ...] = (
     ServiceKind("mirror", "Redis", ("mirror", "redis"), about="shares the hot hour"),
     ServiceKind("lake", "DuckDB / Parquet", ("sql", "query worker"), "flight", "sealed history"),
     ServiceKind("flight", "Flight", ("flight", "audit"), "flight", "answers models"),
-    ServiceKind("spot", "Spot check", ("spot check",), about="tape against witness"),
+    ServiceKind(
+        "spot", "Spot check", ("spot check", "second witness"), about="tape against witness"
+    ),
     ServiceKind("retention", "Retention", ("retention",), "ingest", "old days leave"),
 )
 DEMO_TITLES = {"dxlink": "Demo market", "gexbot": "Demo gamma", "sierra": "Demo depth"}

@@ -10,9 +10,9 @@ from flight_server.running import RunningCall
 from webui.calls import TARGET_MS, KeyCalls
 from webui.clock_fault import clock_fault
 from webui.market import levels_of, regime_of
-from webui.picture import BEAT_STATES, Gatherer
+from webui.picture import Gatherer
 from webui.services import Service
-from webui.sheet import Row, Sheet, beat_paths
+from webui.sheet import Row, Sheet, runs_of
 from webui.words import (
     DASH,
     format_age,
@@ -22,6 +22,7 @@ from webui.words import (
     format_percent,
     format_price,
     format_rate,
+    format_short,
     format_signed,
 )
 
@@ -44,7 +45,8 @@ def status_sheet(now: Gatherer) -> Sheet:
     session = session_at(now.now_ns, "cme")
     until_ns = next_change_ns(now.now_ns, "cme")
     sheet.t["session"] = SESSION_WORDS[session]
-    sheet.t["session.left"] = format_age((until_ns - now.now_ns) // NS_PER_S)
+    left = format_age((until_ns - now.now_ns) // NS_PER_S)
+    sheet.t["session.left"] = f"opens in {left}" if session == "closed" else f"{left} left"
     sheet.s["session"] = session
     for service in now.services:
         _service(sheet, now, service)
@@ -102,7 +104,7 @@ def queries_sheet(now: Gatherer) -> Sheet:
         for call in now.calls.slowest(now.now_us, SLOW_SHOWN)
     ]
     p99 = max((key.p99 for key in keys if key.p99 == key.p99), default=None)
-    sheet.t["queries.count"] = format_count(sum(key.count for key in keys))
+    sheet.count("queries.count", sum(key.count for key in keys))
     sheet.t["queries.p99"] = format_ms(p99)
     sheet.r["running"] = [running_row(call, now.now_ns) for call in now.running]
     sheet.s["queries.p99"] = "none" if p99 is None else "ok" if p99 <= TARGET_MS else "warn"
@@ -175,10 +177,8 @@ def _service(sheet: Sheet, now: Gatherer, service: Service) -> None:
     sheet.t[key] = service.word
     sheet.s[key] = service.state
     sheet.t[f"{key}.metric"], sheet.t[f"{key}.unit"] = metric, unit
-    sheet.t[f"{key}.detail"] = service.detail
     sheet.a[f"{key}.age"] = service.seen_ms
-    paths = beat_paths(now.beats(service.key), BEAT_STATES)
-    sheet.g |= {f"{key}.b{mark}": path for mark, path in paths.items()}
+    sheet.b[key] = runs_of(now.beats(service.key))
 
 
 def metric_of(now: Gatherer, service: Service) -> tuple[str, str]:
@@ -189,11 +189,11 @@ def metric_of(now: Gatherer, service: Service) -> tuple[str, str]:
 
 def _spot_metric(now: Gatherer) -> tuple[str, str]:
     matched, rows, samples = now.ledger.account.score()
-    return format_percent(matched, rows), f"{samples:,} samples"
+    return format_percent(matched, rows), f"n {samples:,}"
 
 
 def _hot_metric(now: Gatherer) -> tuple[str, str]:
-    return format_bytes(now.storage.hot_bytes), f"{format_count(now.storage.hot_rows)} rows"
+    return format_bytes(now.storage.hot_bytes), f"{format_short(now.storage.hot_rows)} rows"
 
 
 def _lake_metric(now: Gatherer) -> tuple[str, str]:
@@ -242,7 +242,7 @@ def calendar_ms(moment: object) -> float:
 def _hot(sheet: Sheet, now: Gatherer) -> None:
     storage = now.storage
     sheet.t["hot.bytes"] = format_bytes(storage.hot_bytes)
-    sheet.t["hot.rows"] = format_count(storage.hot_rows)
+    sheet.count("hot.rows", storage.hot_rows)
     sheet.t["hot.window"] = f"{now.settings.number('HOT_MINUTES')} m"
     sheet.t["hot.seal"] = format_age(seal_in_s(now))
     sheet.t["hot.took"] = format_age(_gauge(now, "sealer.last_s"))
@@ -262,8 +262,8 @@ def _hot(sheet: Sheet, now: Gatherer) -> None:
     hour_part = now.now_ns % HOUR_NS / HOUR_NS
     sheet.g["hot.hour"] = f"M0 3H{hour_part * 240:.0f}"
     sheet.t["lake.bytes"] = format_bytes(storage.lake_bytes)
-    sheet.t["lake.rows"] = format_count(storage.lake_rows)
-    sheet.t["lake.files"] = format_count(storage.lake_files)
+    sheet.count("lake.rows", storage.lake_rows)
+    sheet.count("lake.files", storage.lake_files)
 
 
 def _integrity(sheet: Sheet, now: Gatherer) -> None:
@@ -278,7 +278,7 @@ def _integrity(sheet: Sheet, now: Gatherer) -> None:
     sheet.s["int.open"] = "degraded" if account.open_gaps else "ok"
     sheet.t["int.backfilled"] = f"{sum(gap.state == 'backfilled' for gap in today):,}"
     sheet.t["int.lost"] = f"{sum(gap.state == 'unrepairable' for gap in today):,}"
-    sheet.t["int.rejected"] = format_count(rejected)
+    sheet.count("int.rejected", rejected)
     sheet.t["int.why"] = account.rejects[0][0] if account.rejects else "nothing refused"
     sheet.t["int.score"] = format_percent(matched, rows)
     sheet.s["int.score"] = "none" if not rows else "degraded" if is_short else "ok"

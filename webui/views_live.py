@@ -1,6 +1,7 @@
 """What the canvases draw, as plain numbers: bars and ladders."""
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import isnan
 
 from core.clock import US_PER_S
@@ -12,6 +13,8 @@ from webui.sheets import calendar_ms
 FRESH_BARS = 2
 EVERY_S = (1, 60, 300, 3_600)
 BARS_MAX = 10_000
+SCALES = (100, 10_000)  # of prices in whole hundredths, ...
+WHOLE_WITHIN = 1e-6
 
 
 def bar_frame(now: Gatherer, symbol: str) -> dict[str, object] | None:
@@ -42,6 +45,24 @@ def columns_of(bars: Sequence[Bar]) -> dict[str, list[float]]:
     """Bars as columns, which is half of what rows take."""
     rows = [bar.shown() for bar in bars]
     return {name: [row[i] for row in rows] for i, name in enumerate("tohlcv")}
+
+
+def packed(columns: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
+    """Bars as a page carries them, in half the room.
+
+    Times and prices are whole numbers, each after the first as its distance from the one before;
+    `scale` is what prices were multiplied by. Where none makes them whole they stay as they are.
+    """
+    prices = [value for name in "ohlc" for value in columns[name]]
+    scales = (s for s in SCALES if all(abs(v * s - round(v * s)) < WHOLE_WITHIN for v in prices))
+    scale = next(scales, None)
+    if scale is None:
+        return dict(columns)
+    found: dict[str, Sequence[float]] = {"scale": [scale], "v": columns["v"]}
+    for name in "tohlc":
+        whole = [round(value * (1 if name == "t" else scale)) for value in columns[name]]
+        found[name] = [*whole[:1], *(after - before for before, after in pairwise(whole))]
+    return found
 
 
 def gap_spans(now: Gatherer, symbol: str, start_us: int) -> list[list[int | str | None]]:

@@ -9,7 +9,8 @@ from core.session import NEW_YORK
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 UP, DOWN = "\N{BLACK UP-POINTING TRIANGLE}", "\N{BLACK DOWN-POINTING TRIANGLE}"
-_THOUSANDS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k"))
+MILLION = 1e6
+_THOUSANDS = ((1e12, "T"), (1e9, "G"), (MILLION, "M"))
 _BINARY = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 
@@ -40,10 +41,15 @@ def format_count(value: float | None) -> str:
     """12,345 below a million, then 31.2 M."""
     if value is None:
         return DASH
-    for size, mark in _THOUSANDS[:3]:
+    for size, mark in _THOUSANDS:
         if value >= size:
             return f"{value / size:.1f} {mark}"
     return f"{value:,.0f}"
+
+
+def format_short(value: float) -> str:
+    """A count where there is little room: 228 k."""
+    return f"{value / 1_000:,.0f} k" if 10_000 <= value < MILLION else format_count(value)
 
 
 def format_rate(per_s: float | None) -> str:

@@ -5,7 +5,7 @@ import { paintSoon } from "./paint.js";
 import { Stream } from "./stream.js";
 import { makePalette } from "./palette.js";
 import { showStream, showTitle, startShell } from "./shell.js";
-import { startChart, startServices } from "./overview.js";
+import { startChart, startServices, tickGamma } from "./overview.js";
 import { fitShape } from "./shape.js";
 
 const AGES_MS = 250;
@@ -23,6 +23,7 @@ export function start(parts) {
       this.at = performance.now();
       tickAges();
       if (page.ladder) page.ladder.tick();
+      tickGamma();
     },
   };
   const stream = new Stream(boot.topics, boot.build, {

@@ -4,18 +4,19 @@
  */
 
 import { DASH, formatAge, formatClock } from "./words.js";
-import { fillList, fillTable } from "./table.js";
+import { fillList, fillTable, makeSvg } from "./table.js";
 
-const attributes = { t: "data-t", s: "data-s", a: "data-a", g: "data-g", r: "data-r", l: "data-l" };
-const places = { t: new Map(), s: new Map(), a: new Map(), g: new Map(), r: new Map(), l: new Map() };
+const kinds = ["t", "s", "a", "g", "b", "r", "l"]; // kept in the attributes data-t, data-s, ...
+const places = Object.fromEntries(kinds.map((kind) => [kind, new Map()]));
+const BEAT_W = 4; // as the server draws them
 const serverClock = { offset: 0 };
 
 /** Find the cells of the page; again after some were added. */
 export function indexCells() {
-  for (const [kind, attribute] of Object.entries(attributes)) {
+  for (const kind of kinds) {
     places[kind].clear();
-    for (const element of document.querySelectorAll(`[${attribute}]`)) {
-      const name = element.getAttribute(attribute);
+    for (const element of document.querySelectorAll(`[data-${kind}]`)) {
+      const name = element.dataset[kind];
       if (!places[kind].has(name)) places[kind].set(name, []);
       places[kind].get(name).push(element);
     }
@@ -43,6 +44,9 @@ export function applySheet(sheet) {
   for (const [name, text] of Object.entries(sheet.t || {})) {
     for (const element of places.t.get(name) || []) writeText(element, text);
   }
+  for (const [name, exact] of Object.entries(sheet.x || {})) {
+    for (const element of places.t.get(name) || []) element.title = exact;
+  }
   for (const [name, state] of Object.entries(sheet.s || {})) {
     for (const element of places.s.get(name) || []) {
       if (element.dataset.state !== state) element.dataset.state = state;
@@ -52,6 +56,9 @@ export function applySheet(sheet) {
     for (const element of places.g.get(name) || []) {
       if (element.getAttribute("d") !== path) element.setAttribute("d", path);
     }
+  }
+  for (const [name, runs] of Object.entries(sheet.b || {})) {
+    for (const element of places.b.get(name) || []) paintBeats(element, runs);
   }
   for (const [name, ts] of Object.entries(sheet.a || {})) {
     for (const element of places.a.get(name) || []) element.dataset.ts = ts ?? "";
@@ -66,6 +73,21 @@ export function applySheet(sheet) {
       element.hidden = rows.length === 0;
     }
   }
+}
+
+/** Draw a bar of beats from its runs: 3o1x is three of one state and one of another. */
+function paintBeats(bar, runs) {
+  if (bar.dataset.runs === runs) return;
+  bar.dataset.runs = runs;
+  const paths = {};
+  let at = 0;
+  for (const [, count, mark] of runs.matchAll(/(\d+)(\D)/g)) {
+    const end = at + Number(count);
+    paths[mark] = `${paths[mark] || ""}M${at * BEAT_W} 5H${end * BEAT_W}`;
+    at = end;
+  }
+  const drawn = Object.entries(paths).map(([mark, d]) => makeSvg("path", { class: `b${mark}`, d }));
+  bar.replaceChildren(bar.firstElementChild, ...drawn);
 }
 
 /** Write every age as of now. */

@@ -1,6 +1,6 @@
 /** The price chart on a canvas: candles, gamma levels and the strike profile on one price axis. */
 
-import { BarSeries, firstAtLeast, layOut, niceStep, niceTimeStep, spread } from "./chart_view.js";
+import { BarSeries, firstAtLeast, layOut, niceStep, niceTimeStep, spread, unpacked } from "./chart_view.js";
 import { paintSoon } from "./paint.js";
 import { formatClock, formatPrice, formatWhole, zone } from "./words.js";
 
@@ -36,7 +36,7 @@ export class Chart {
 
   boot(boot) {
     this.every = boot.every || 60;
-    if (boot.bars) (boot.every === 1 ? this.seconds : this.minutes).load(boot.bars);
+    if (boot.bars) (boot.every === 1 ? this.seconds : this.minutes).load(unpacked(boot.bars));
     this.gaps = boot.gaps || [];
     this.gex = boot.gex;
     const last = this.seconds.bars.at(-1) || this.minutes.bars.at(-1);
@@ -140,16 +140,17 @@ export class Chart {
     this.paintVolume(g, view, bottom);
     this.paintBars(g, view);
     g.restore();
+    if (!view.bars.length && this.price === null) {
+      g.fillStyle = colours.fg2;
+      g.textAlign = "center";
+      g.fillText("No bars yet", width / 2, height / 2);
+      return;
+    }
     const tags = this.paintLevels(g, view, bottom);
     this.paintPrices(g, view, bottom, tags);
     this.paintTags(g, view, tags);
     if (this.cursor) this.paintCursor(g, view, bottom);
     else this.paintLegend(g, view.bars[view.bars.length - 1]);
-    if (!view.bars.length) {
-      g.fillStyle = colours.fg2;
-      g.textAlign = "center";
-      g.fillText("No bars yet", view.plotW / 2, bottom / 2);
-    }
   }
 
   paintTime(g, view, bottom) {

@@ -55,6 +55,18 @@ export class BarSeries {
   }
 }
 
+/** Columns as a page carries them: whole numbers, each the distance from the one before. */
+export function unpacked(columns) {
+  if (!columns.scale) return columns;
+  const found = { v: columns.v };
+  for (const name of "tohlc") {
+    const scale = name === "t" ? 1 : columns.scale[0];
+    let sum = 0;
+    found[name] = columns[name].map((step) => (sum += step) / scale);
+  }
+  return found;
+}
+
 /** A slot for each bar; missing buckets get empty slots, so that nothing is bridged. */
 export function layOut(bars, width) {
   const slots = [];

@@ -6,6 +6,7 @@ import { readColours } from "./chart.js";
 
 const HEAT_AXIS_W = 70;
 const HEAT_AXIS_H = 22;
+const HEAT_LABEL_W = 76;
 const RAMP = ["#131A26", "#1D2B4A", "#2A4680", "#3B6CC0", "#63A0E8", "#B9D8FF"];
 
 export class Heat {
@@ -78,7 +79,8 @@ export class Heat {
       if (y(price) > 8 && y(price) < bottom - 8) g.fillText(formatPrice(price), plotW + 8, y(price));
     }
     g.textAlign = "center";
-    const every = Math.max(Math.round(this.columns.length / 5), 1);
+    const labels = Math.max(Math.min(5, Math.floor(plotW / HEAT_LABEL_W)), 1);
+    const every = Math.max(Math.ceil(this.columns.length / labels), 1);
     for (let i = Math.floor(every / 2); i < this.columns.length; i += every) {
       g.fillText(formatClock(this.columns[i][0]), (i + 0.5) * wide, bottom + 12);
     }

@@ -50,8 +50,11 @@ export function startChart(boot) {
   };
 }
 
+const shownGamma = { gex: null, symbol: "" };
+
 /** Regime, distance, levels and age of a snapshot in words. */
 export function showGamma(gex, symbol) {
+  Object.assign(shownGamma, { gex, symbol });
   const chip = document.getElementById("regime");
   if (!chip) return;
   const [state, words] = (gex && REGIMES[gex.regime]) || ["unknown", "regime unknown"];
@@ -61,7 +64,14 @@ export function showGamma(gex, symbol) {
   for (const name of ["zero", "pos", "neg"]) {
     writeText(document.getElementById(`lv-${name}`), formatPrice(gex ? gex.levels[name] : null));
   }
+  tickGamma();
+}
+
+/** How old the snapshot is by now. */
+export function tickGamma() {
+  const { gex, symbol } = shownGamma;
   const note = document.getElementById("gex-note");
+  if (!note) return;
   if (!gex) {
     writeText(note, "no gamma snapshot");
     return;

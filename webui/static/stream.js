@@ -14,6 +14,13 @@ const HIDDEN_CLOSE_MS = 60_000;
 const POLL_MS = 2_000;
 const ACK_EVERY = 5; // rounds of the server, which knows; what is acknowledged is all up to a frame
 
+const FROZEN = "frozen by you";
+const WORDS = { 1012: "restarting", 1013: "too many tabs" }; // by the code of a close
+
+function askToLogIn() {
+  location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
+}
+
 export class Stream {
   constructor(topics, build, on) {
     this.topics = topics;
@@ -21,7 +28,6 @@ export class Stream {
     this.on = on; // { frame(message), state(name, words) }
     this.tries = 0;
     this.acked = 0;
-    this.wasOpen = false;
     this.isFrozen = false;
     this.pending = null;
     this.heardAt = 0;
@@ -39,21 +45,24 @@ export class Stream {
     this.socket = new WebSocket(`${scheme}//${location.host}/ui/stream`);
     const socket = this.socket;
     socket.onopen = () => {
-      this.wasOpen = true;
       this.tries = 0;
       this.acked = 0; // a server that was started anew counts anew
       this.heardAt = performance.now();
       this.say({ sub: this.topics });
-      if (this.isFrozen) this.say({ pause: true });
+      if (!this.isFrozen) return;
+      this.say({ pause: true });
+      this.on.state("frozen", FROZEN);
     };
     socket.onmessage = (event) => socket === this.socket && this.take(JSON.parse(event.data));
     socket.onclose = (event) => socket === this.socket && this.lost(event.code);
   }
 
+  get isOpen() {
+    return Boolean(this.socket) && this.socket.readyState === WebSocket.OPEN;
+  }
+
   say(message) {
-    if (this.socket && this.socket.readyState === WebSocket.OPEN) {
-      this.socket.send(JSON.stringify(message));
-    }
+    if (this.isOpen) this.socket.send(JSON.stringify(message));
   }
 
   take(message) {
@@ -83,29 +92,30 @@ export class Stream {
 
   lost(code) {
     if (code === 4401) {
-      location.assign(`/login?next=${encodeURIComponent(location.pathname)}`);
+      askToLogIn();
       return;
     }
     if (this.isClosed) return;
-    this.on.state("down", code === 1012 ? "restarting" : "Disconnected");
-    if (!this.wasOpen && this.tries >= 3) this.poll();
+    this.on.state("down", WORDS[code] || "Disconnected");
+    if (this.tries >= 3) this.poll();
     const wait = RETRY_S[Math.min(this.tries, RETRY_S.length - 1)];
     this.tries += 1;
     this.retry = setTimeout(() => this.connect(), wait * (800 + Math.random() * 400));
   }
 
-  /** Where sockets do not get through, ask now and then. */
+  /** Where sockets do not get through, ask now and then; whoever is logged out learns it here. */
   poll() {
     if (this.polling) return;
     this.polling = setInterval(async () => {
-      if (this.wasOpen) {
+      if (this.isOpen || this.isClosed) {
         clearInterval(this.polling);
         this.polling = null;
         return;
       }
       try {
         const answer = await fetch("/ui/status");
-        if (!answer.ok) return;
+        if (answer.status === 401) askToLogIn();
+        if (!answer.ok || this.isOpen) return;
         if (!this.isFrozen) this.on.frame(await answer.json());
         this.on.state("live", "polling");
       } catch {
@@ -115,12 +125,11 @@ export class Stream {
   }
 
   watch() {
-    const isOpen = this.socket && this.socket.readyState === WebSocket.OPEN;
     const now = performance.now();
     // Where we were late ourselves, what came meanwhile is still to be taken.
     if (now - this.watchedAt > 2 * WATCH_MS) this.heardAt = now;
     this.watchedAt = now;
-    if (!isOpen || this.isFrozen || document.hidden) return;
+    if (!this.isOpen || this.isFrozen || document.hidden) return;
     if (now - this.heardAt > SILENT_MS) {
       this.heardAt = now;
       const silent = this.socket;
@@ -134,7 +143,7 @@ export class Stream {
     this.isFrozen = isFrozen;
     this.say({ pause: isFrozen });
     this.heardAt = performance.now();
-    this.on.state(isFrozen ? "frozen" : "live", isFrozen ? "frozen by you" : "live");
+    if (this.isOpen) this.on.state(isFrozen ? "frozen" : "live", isFrozen ? FROZEN : "live");
   }
 
   onVisibility() {

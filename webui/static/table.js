@@ -16,6 +16,13 @@ export function make(tag, className = "", text = "") {
   return element;
 }
 
+/** An element of a drawing. */
+export function makeSvg(tag, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
 /** Show a value: a number is a moment. */
 export function putValue(holder, value) {
   const isMoment = typeof value === "number";

@@ -1,7 +1,8 @@
 /** The map of the year: the day under the pointer, and a grid of days for the arrow keys. */
 
+import { makeSvg } from "./table.js";
+
 const DAY_CELL = 14; // a cell and the room after it, as the server draws them
-const MAP_TOP = 16;
 const DAY_MS = 86_400_000;
 const COVERED = {
   none: "nothing sealed", low: "less than half sealed", part: "less than 90 % sealed",
@@ -61,7 +62,7 @@ function makeCells(map, count, lead) {
   const rows = [...Array(7)].map(() => makeSvg("g", { role: "row" }));
   const cells = [...Array(count)].map((_, n) => makeSvg("rect", {
     role: "gridcell", tabindex: "-1", fill: "transparent", width: DAY_CELL - 3, height: DAY_CELL - 3,
-    x: Math.floor((lead + n) / 7) * DAY_CELL, y: ((lead + n) % 7) * DAY_CELL + MAP_TOP,
+    x: Math.floor((lead + n) / 7) * DAY_CELL, y: ((lead + n) % 7) * DAY_CELL,
   }));
   cells.forEach((cell, n) => rows[(lead + n) % 7].append(cell));
   map.setAttribute("role", "grid");
@@ -70,14 +71,13 @@ function makeCells(map, count, lead) {
   return cells;
 }
 
-function makeSvg(tag, attributes) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-}
-
+/** The level whose path has a stroke over the cell's place. */
 function levelOf(map, cell) {
-  const start = `M${cell.getAttribute("x")} ${cell.getAttribute("y") - MAP_TOP}h`;
-  const path = [...map.querySelectorAll("path")].find((one) => one.getAttribute("d").includes(start));
+  const x = Number(cell.getAttribute("x")) + (DAY_CELL - 3) / 2;
+  const y = Number(cell.getAttribute("y"));
+  const covers = ([, left, top, long]) => Number(left) === x && top <= y && y < Number(top) + Number(long);
+  const path = [...map.querySelectorAll("path")].find((one) => (
+    [...one.getAttribute("d").matchAll(/M([\d.]+) (\d+)v(\d+)/g)].some(covers)
+  ));
   return path && path.dataset.g.slice("cov.".length);
 }

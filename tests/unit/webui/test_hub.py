@@ -4,7 +4,7 @@ import orjson
 import pytest
 
 from webui.assets import HERE
-from webui.hub import ACK_EVERY, OVERDUE_MAX, SLOW_TICKS, TOPICS_MAX, UNACKED_MAX, Watcher
+from webui.hub import ACK_EVERY, OVERDUE_MAX, SLOW_AT, SLOW_TICKS, TOPICS_MAX, UNACKED_MAX, Watcher
 
 
 class Outlet:
@@ -22,7 +22,11 @@ class Outlet:
     @property
     def told(self):
         """The last message as JSON."""
-        return orjson.loads(self.frames[-1][self.frames[-1].index(b"{") :])
+        return read(self.frames[-1])
+
+
+def read(frame):
+    return orjson.loads(frame[frame.index(b"{") :])
 
 
 @pytest.fixture
@@ -78,9 +82,11 @@ def test_who_comes_later_is_given_all_that_is_known_at_once(hub):
 
 def test_a_topic_is_made_again_only_where_what_it_is_made_of_moved(hub, site):
     follow(hub, "events")
+    while "events" not in hub._topics:
+        tick(hub)
     made = []
     hub._makers = {"events": lambda: made.append(1)}
-    hub._tick = SLOW_TICKS
+    hub._tick = SLOW_TICKS + SLOW_AT["events"]
     hub._gather(frozenset({"events"}))
     assert made == []
     site.house.journal.note("sealer", "ok", "something happened")
@@ -151,7 +157,7 @@ def test_no_frame_holds_all_that_is_told_once_a_second(hub, site):
         site.trade("MNQ", 1.0 + number)
         tick(hub)
         watcher.ack(hub._tick)
-    told = [set(orjson.loads(f[f.index(b"{") :])["d"]) - {"bar:MNQ"} for f in watcher.outlet.frames]
+    told = [set(read(frame)["d"]) - {"bar:MNQ"} for frame in watcher.outlet.frames]
     assert all(len(topics) <= 1 for topics in told)
     assert set().union(*told) == {"status", "symbols", "gex:MNQ"}
 
@@ -172,7 +178,18 @@ def test_a_watcher_follows_only_so_many_topics():
 def test_a_frame_of_the_first_screen_stays_small(hub, site):
     for symbol in ("MES", "MNQ", "NQ", "SPY", "QQQ", "VIX"):
         site.trade(symbol, 24_916.25, rows=50)
-    site.look()
-    watcher = follow(hub, "symbols")
-    tick(hub)
-    assert len(watcher.outlet.frames[0]) < 4_096
+    for number in range(20):
+        site.house.journal.note("sealer", "degraded", f"seal {number} failed: {'why ' * 10}")
+    troubles = ("dxlink", "sealer", "redis", "gexbot")
+    for name in troubles:
+        site.boards["ingest"].state(name, "degraded", f"trying again: {'cause ' * 8}", limit_s=60)
+    site.publish()
+    topics = ("status", "symbols", "queries", "events", "coverage", "bar:MNQ", "ladder:MNQ")
+    watcher = follow(hub, *topics)
+    for _ in range(SLOW_TICKS):
+        site.trade("MNQ", 24_916.5)
+        tick(hub)
+        watcher.ack(hub._tick)
+    assert "events" in set().union(*(read(frame)["d"] for frame in watcher.outlet.frames))
+    sizes = [len(frame) for frame in watcher.outlet.frames]
+    assert max(sizes) < 4_096, sizes

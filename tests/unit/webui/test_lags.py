@@ -1,6 +1,7 @@
 """Lags of what is durable and of Redis, live on the data page."""
 
 from core.board import Board
+from webui.hub import SLOW_AT
 from webui.words import DASH
 
 
@@ -40,6 +41,7 @@ def test_the_lags_are_streamed_to_the_page_that_shows_them(site):
     site.trade("MNQ", 1.0)
     site.look()
     hub = site.house.hub
+    hub._tick = SLOW_AT["lags"]
     hub._gather(frozenset({"lags"}))
     assert b"mark.trades.visible" in hub._topics["lags"].body
 

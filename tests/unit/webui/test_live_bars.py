@@ -1,3 +1,5 @@
+from itertools import accumulate
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,6 +10,7 @@ from core.clock import US_PER_S
 from core.schema import TEXT, TRADES
 from storage.rollup import bars_of
 from webui.live_bars import MINUTE_US, SECONDS_KEPT, LiveBars, TradeRows, widen
+from webui.views_live import packed
 
 START_US = 1_795_185_000 * US_PER_S
 
@@ -107,3 +110,18 @@ def test_wider_bars_hold_what_the_narrow_ones_held():
     assert sum(bar.volume for bar in wide) == 40
     assert wide[0].open == 1.0
     assert wide[-1].close == 20.0
+
+
+@pytest.mark.parametrize(
+    ("prices", "scale"), [([24_916.25, 24_915.5], 100), ([0.0625, 3.5], 10_000), ([0.1234567], 0)]
+)
+def test_bars_in_a_page_are_told_by_their_steps_and_lose_nothing(prices, scale):
+    columns = dict.fromkeys("ohlc", prices)
+    columns |= {"t": [60 * i + 1_700_000_000 for i in range(len(prices))], "v": [3] * len(prices)}
+    found = packed(columns)
+    assert found.pop("scale", [0]) == [scale]
+    if scale:
+        for name in "tohlc":
+            steps = accumulate(found[name])
+            found[name] = [step / (1 if name == "t" else scale) for step in steps]
+    assert found == columns

@@ -10,6 +10,7 @@ from webui.assets import BUNDLES, HERE, join, load_assets
 TOKENS = dict(re.findall(r"--([\w-]+): (#[0-9A-F]{6})", (HERE / "tokens.css").read_text()))
 SURFACES = ("bg-0", "bg-1", "bg-2", "bg-3")
 TEXTS = ("fg-0", "fg-1", "fg-2", "accent", "up", "down", "ok", "warn", "crit", "zero", "pos", "neg")
+HTML_BYTES_MAX = 40_000
 BUDGET_BYTES = {"app.css": 20_000, "overview.js": 60_000}
 
 
@@ -68,7 +69,7 @@ def test_the_build_changes_with_any_source(tmp_path):
     before = load_assets(tmp_path).build
     assert before == load_assets().build
     with (tmp_path / "words.js").open("a") as file:
-        file.write("// more\n")
+        file.write("const more = 1;\n")
     assert load_assets(tmp_path).build != before
 
 
@@ -83,3 +84,16 @@ def test_nothing_is_fetched_from_elsewhere():
     for path in [*HERE.iterdir(), *(Path(HERE).parent / "views").iterdir()]:
         links = re.findall(r"https?://[^\s\"'`$%]+", path.read_text())
         assert set(links) <= {"http://www.w3.org/2000/svg"}, (path.name, links)
+
+
+def test_the_first_page_stays_small_when_there_is_much_to_tell(site):
+    prices = iter(range(24_900, 30_000))
+    for minute in range(200, 0, -1):
+        for symbol in ("MES", "MNQ", "NQ", "SPY", "QQQ", "VIX"):
+            site.trade(symbol, next(prices) + 0.25, size=1_234, age_s=60 * minute)
+    for number in range(20):
+        site.house.journal.note("sealer", "degraded", f"seal {number} failed: {'why ' * 10}")
+    site.boards["ingest"].state("sealer", "degraded", "trying again")
+    site.publish()
+    site.look()
+    assert len(site.ask("/").content) < HTML_BYTES_MAX

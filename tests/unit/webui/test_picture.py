@@ -15,8 +15,8 @@ from tests.fakes.manual_clock import OPEN_NS
 from webui.calls import CallRow, summed
 from webui.coverage import Coverage, grid_paths, sealed_hours
 from webui.market import day_start_us, percentile_cap, regime_of
-from webui.sheet import beat_paths, spark_path
-from webui.sheets import queries_sheet, status_sheet, symbols_sheet
+from webui.sheet import Sheet, beat_paths, runs_of, spark_path
+from webui.sheets import coverage_sheet, queries_sheet, status_sheet, symbols_sheet
 from webui.views_live import bar_frame, ladder_frame
 from webui.words import DASH
 
@@ -241,9 +241,10 @@ def test_coverage_counts_sealed_hours_against_those_of_the_session(site):
     coverage.build(snapshot, (), ["MNQ"], site.clock.now_ns())
     today = coverage.days[-1]
     assert (today.day, today.sealed_hours, today.level) == (day, 1, "hot")
-    assert today.expected_hours == 16  # Globex was open from midnight to now
+    assert today.expected_hours == 2  # since the tape began
     paths, width = grid_paths(coverage.days, 11, 3)
-    assert paths["hot"].count("z") == 1
+    assert re.fullmatch(r"M[\d.]+ \d+v11", paths["hot"])
+    assert len("".join(paths.values())) < 2_000  # it is in every page
     assert width >= 53 * 14
 
 
@@ -264,7 +265,26 @@ def test_one_giant_order_does_not_flatten_the_ladder():
 
 
 def test_equal_beats_are_one_stroke():
-    assert beat_paths("oooxo", "ox") == {"o": "M0 5H12M16 5H20", "x": "M12 5H16"}
+    assert runs_of("oooxo") == "3o1x1o"
+    assert beat_paths("3o1x1o") == {"o": "M0 5H12M16 5H20", "x": "M12 5H16"}
+    assert beat_paths(runs_of("")) == {}
+    assert beat_paths("2-1o") == {"-": "M0 5H8", "o": "M8 5H12"}
+
+
+def test_before_anything_is_sealed_no_hour_is_missed(site):
+    site.trade("MNQ", 1.0)
+    site.clock.advance_ns(2 * HOUR_NS)
+    site.look()
+    sheet = coverage_sheet(site.house.hub.gatherer)
+    assert (sheet.t["cov.sum"], sheet.t["cov.percent"]) == ("0 of 0 symbol hours", DASH)
+
+
+def test_a_count_in_millions_is_told_exactly_beside():
+    sheet = Sheet()
+    sheet.count("rows", 31_212_345)
+    sheet.count("few", 12_345)
+    assert sheet.t == {"rows": "31.2 M", "few": "12,345"}
+    assert sheet.x == {"rows": "31,212,345"}
 
 
 def test_a_spark_of_nothing_is_no_path():
