@@ -11,7 +11,10 @@ PipelineError                 has .code (stable, snake_case), .retry and .hint
 │   ├── SealFailed            retried; the hour stays hot
 │   ├── DiskFull              stop accepting, keep serving
 │   ├── StoreBusy             another process holds the writer's lock
-│   └── PartitionCorrupt      a sealed file does not match its digest
+│   ├── PartitionCorrupt      a sealed file does not match its digest
+│   └── LakeError             the bucket of the lake; what is hot or on this machine is served
+│       ├── LakeLost          does not answer; tried again
+│       └── LakeRefused       operator: credentials, rights, another tape's lake
 ├── BusError                  Redis; the tape itself is not touched
 │   ├── BusLost               tried again with backoff
 │   ├── BusFull               out of memory; tried again
@@ -109,6 +112,25 @@ class PartitionCorrupt(StoreError):
     """A sealed file does not match the digest it was sealed with."""
 
     code = "partition_corrupt"
+
+
+class LakeError(StoreError):
+    """The bucket of the lake cannot be used; the hour stays hot and what is here is served."""
+
+    code = "lake_error"
+
+
+class LakeLost(LakeError):
+    """The bucket does not answer; worth trying again."""
+
+    code = "lake_lost"
+    retry = True
+
+
+class LakeRefused(LakeError):
+    """The bucket does not let us, or holds another tape's lake; an operator must act."""
+
+    code = "lake_refused"
 
 
 class BusError(PipelineError):

@@ -24,6 +24,9 @@ SECRETS = frozenset(
         "GEXBOT_API_KEY",
         "WEBHOOK_TOKEN",
         "REDIS_URL",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
     }
 )
 
@@ -89,6 +92,20 @@ def _memory_bytes(value: str) -> int:
     return size_bytes
 
 
+def _lake_url(value: str) -> str:
+    if "://" not in value:
+        return value
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]*(/[A-Za-z0-9_=.-]*[A-Za-z0-9_=-])*/?", value):
+        raise ValueError(
+            "expected a folder or s3://BUCKET/PREFIX of letters, digits and . _ - = only"
+        )
+    return value.rstrip("/")
+
+
+def _web_address_or_none(value: str) -> str:
+    return _web_address(value) if value else value
+
+
 def redis_url(value: str) -> str:
     """An address of Redis as text; raise ValueError, without the password, where it is none."""
     if value and urlsplit(value).scheme not in REDIS_SCHEMES:
@@ -126,7 +143,23 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("REDIS_URL", "", redis_url, "share the hot hour on this Redis; empty turns it off"),
     Setting("DATA_DIR", "data", Path, "where the tape is kept (a local disk, not /mnt/c)"),
-    Setting("LAKE_URL", "", _text, "where sealed Parquet goes; empty: DATA_DIR/lake"),
+    Setting(
+        "LAKE_URL",
+        "",
+        _lake_url,
+        "where sealed Parquet goes: a folder or s3://BUCKET/PREFIX; empty: DATA_DIR/lake",
+    ),
+    Setting("LAKE_CACHE", "20GB", _size_bytes, "most of a bucket's files kept on this machine"),
+    Setting("AWS_ACCESS_KEY_ID", "", _text, "key of the bucket; empty: the machine's own role"),
+    Setting("AWS_SECRET_ACCESS_KEY", "", _text, "secret of that key"),
+    Setting("AWS_SESSION_TOKEN", "", _text, "session token of that key, where it is a passing one"),
+    Setting("AWS_REGION", "us-east-1", _text, "region of the bucket"),
+    Setting(
+        "AWS_ENDPOINT_URL",
+        "",
+        _web_address_or_none,
+        "address of an S3-compatible store; empty: AWS",
+    ),
     Setting("HOT_MINUTES", "60", _whole(1, 24 * 60), "minutes kept in memory after sealing"),
     Setting("RETENTION_DAYS", "365", _whole(1, 36_500), "days sealed data are kept"),
     Setting("MEMORY_LIMIT", "2GB", _memory_bytes, "memory one SQL worker may use"),
@@ -207,7 +240,9 @@ class Settings:
 
     def as_env(self) -> dict[str, str]:
         """The settings as environment variables, to hand to a child process."""
-        return {name: _unparse(value) for name, value in self.values.items()}
+        texts = {name: _unparse(value) for name, value in self.values.items()}
+        # The bucket's library reads these itself and takes an empty one for a value.
+        return {name: text for name, text in texts.items() if text or not name.startswith("AWS_")}
 
     def __repr__(self) -> str:
         shown = {k: "***" if k in SECRETS and v else v for k, v in self.values.items()}
@@ -241,7 +276,8 @@ def load_settings(
         try:
             values[setting.name] = setting.parse(raw)
         except ValueError as error:
-            shown = "***" if setting.name in SECRETS else repr(raw)
+            is_secret = setting.name in SECRETS or ("://" in raw and "@" in raw)
+            shown = "***" if is_secret else repr(raw)
             faults.append(f"{setting.name}={shown}: {error}; {setting.help}")
             values[setting.name] = setting.parse(setting.default)
     data_dir = values["DATA_DIR"]
@@ -264,6 +300,8 @@ def _contradictions(values: Mapping[str, object]) -> list[str]:
     secret, token = values["TASTYTRADE_CLIENT_SECRET"], values["TASTYTRADE_REFRESH_TOKEN"]
     if bool(secret) != bool(token):
         faults.append("TASTYTRADE_CLIENT_SECRET and TASTYTRADE_REFRESH_TOKEN: give both or neither")
+    if bool(values["AWS_ACCESS_KEY_ID"]) != bool(values["AWS_SECRET_ACCESS_KEY"]):
+        faults.append("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: give both or neither")
     return faults
 
 

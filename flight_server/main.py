@@ -18,6 +18,7 @@ from core.errors import SettingsError
 from core.log import Log
 from core.settings import Settings
 from flight_server.grpc_flags import set_grpc_flags
+from storage.lake import lake_of
 
 if TYPE_CHECKING:
     from flight_server.asking import Queries
@@ -87,7 +88,7 @@ def open_calls(settings: Settings, clock: Clock) -> "Store":
     from storage.paths import Paths
     from storage.store import Store, StoreOptions
 
-    sealed_seq = Manifest(settings.lake_url, "queries").snapshot().sealed_seq.get("", 0)
+    sealed_seq = Manifest(lake_of(settings), "queries").snapshot().sealed_seq.get("", 0)
     options = StoreOptions(
         commit_ms=settings.number("COMMIT_MS"),
         tables=frozenset({"queries"}),
@@ -107,7 +108,7 @@ def _query_service(settings: Settings) -> "QueryService":
         bytes=settings.number("RESULT_BYTES"),
         memory_bytes=settings.number("MEMORY_LIMIT"),
     )
-    return QueryService(Paths(settings.data_dir), settings.lake_url, limits)
+    return QueryService(Paths(settings.data_dir), lake_of(settings), limits)
 
 
 def build(
@@ -129,7 +130,7 @@ def build(
 
     paths = Paths(settings.data_dir)
     sources = Sources(
-        views=Views(paths, settings.lake_url),
+        views=Views(paths, lake_of(settings)),
         queries=queries,
         clock=clock,
         symbols=frozenset(settings.words("TASTYTRADE_SYMBOLS"))

@@ -32,6 +32,7 @@ from storage.apart import numbered
 from storage.compact import compact
 from storage.intake import IntakeClient
 from storage.keeper import Keeper
+from storage.lake import lake_of
 from storage.opening import open_keeper, open_store
 from storage.paths import Paths
 from storage.store import Store
@@ -115,7 +116,7 @@ def import_command(
     )
     with open_sink(settings, clock) as sink, bar:
         paths = Paths(settings.data_dir)
-        views = Views(paths, settings.lake_url)
+        views = Views(paths, lake_of(settings))
         for path in files:
             task = bar.add_task(path.name, total=None)
             progress = partial(_show, bar, task)
@@ -157,8 +158,9 @@ def _told(name: str, done: Imported) -> str:
 def compact_command(settings: Settings, clock: Clock, say: Say) -> int:
     """`tickflight compact`: finished days become one file a symbol."""
     today = str(np.datetime64(clock.now_ns() // NS_PER_US, "us").astype("datetime64[D]"))
+    lake = lake_of(settings)
     for table in TABLES:
-        files = compact(settings.lake_url, table, before_date=today, clock=clock)
+        files = compact(lake, table, before_date=today, clock=clock)
         if files:
             rows = sum(file.rows for file in files)
             say(f"{table}: {len(files)} day files, {rows:,} rows")

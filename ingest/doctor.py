@@ -6,12 +6,13 @@ from pathlib import Path
 
 from core.board import read_boards
 from core.clock import DAY_NS, Clock
-from core.errors import PipelineError
+from core.errors import LakeError, PipelineError
 from core.settings import Settings
 from ingest.doctor_live import live_command
 from ingest.doctor_sierra import look_sierra
 from ingest.finding import Finding
 from storage.bus_check import look_at_redis
+from storage.lake import lake_of
 from storage.manifest import Manifest
 from storage.paths import Paths
 
@@ -98,11 +99,16 @@ def _time(folder: Path, clock: Clock) -> Finding:
 
 
 def _lake(settings: Settings) -> Finding:
+    lake = lake_of(settings)
+    where = "" if lake.far is None else f" in {lake}"
     try:
-        snapshot = Manifest(settings.lake_url, "trades").snapshot()
+        snapshot = Manifest(lake, "trades").fetch()
+    except LakeError as error:
+        return Finding("wrong", "lake", f"{error.message}; {error.hint}")
     except (PipelineError, OSError) as error:
         return Finding("wrong", "lake", f"{settings.lake_url} cannot be read: {error}")
-    return Finding("fine", "lake", f"{snapshot.rows:,} trades in {len(snapshot):,} sealed files")
+    told = f"{snapshot.rows:,} trades in {len(snapshot):,} sealed files{where}"
+    return Finding("fine", "lake", told)
 
 
 def _running(settings: Settings, clock: Clock) -> Finding:

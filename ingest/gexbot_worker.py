@@ -25,6 +25,7 @@ from ingest.gex_queue import EOD, Job, JobQueue, JobState
 from ingest.gexbot_client import Access, FeedSlowed
 from ingest.gexbot_download import Fetch, LinkExpired
 from storage.intake import IntakeClient
+from storage.lake import lake_of
 from storage.paths import Paths
 from storage.view import View, Views
 
@@ -135,7 +136,7 @@ def run(
     os.nice(NICENESS)
     paths = Paths(settings.data_dir)
     limits = Limits()
-    views = Views(paths, settings.lake_url)
+    views = Views(paths, lake_of(settings))
     with _only_one(paths) as is_alone, closing(JobQueue(paths.gex_jobs, clock)) as queue:
         if is_alone:
             Worker(

@@ -37,6 +37,7 @@ from ingest.put_rows import PutRows
 from ingest.sierra_feed import Doors, run_spot_checks, start_sierra
 from storage.arrow_stream import arrow_batch
 from storage.intake import IntakeServer, rejected_from
+from storage.lake import lake_of
 from storage.opening import open_keeper, open_store
 from storage.paths import Paths
 from storage.prepared import Prepared
@@ -71,7 +72,7 @@ class Ingest:
         self.keeper = open_keeper(settings, self.store, clock)
         self.gex = GexTape(self.store, self.keeper, clock)
         self._intake = IntakeServer(self.paths, self._answer)
-        self._put_rows = PutRows(Views(self.paths, settings.lake_url), self.take)
+        self._put_rows = PutRows(Views(self.paths, lake_of(settings)), self.take)
         self._backfills = Backfills()
         self._drift = Drift()
         self._threads: list[threading.Thread] = []
@@ -89,7 +90,7 @@ class Ingest:
         if self._demo is not None:
             self._start_thread("demo", lambda: self._trade_forever(self._demo))
             return  # a made-up market and a real one do not belong on one tape
-        tape = StoredTape(Views(self.paths, self._settings.lake_url))
+        tape = StoredTape(Views(self.paths, lake_of(self._settings)))
         feed = start_feed(
             self._settings,
             FeedPlace(self.take, self.store, tape, self.board, self._backfills, self._drift),
@@ -190,7 +191,8 @@ class Ingest:
             self.board.gauge("sealer.last_s", self.keeper.seal_s)
         self.board.gauge("retention.pruned_files", self.keeper.pruned_count)
         sealing = self.keeper.failure
-        self.board.state("sealer", "degraded" if sealing else "ok", str(sealing or ""), limit_s=5)
+        told = f"{sealing.message}; {sealing.hint}".rstrip("; ") if sealing else ""
+        self.board.state("sealer", "degraded" if sealing else "ok", told, limit_s=5)
 
     def _take_fresh(self, batch: TickBatch) -> tuple[int, int]:
         return self.take(batch), 0

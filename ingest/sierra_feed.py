@@ -24,6 +24,7 @@ from ingest.spot_scid import ScidCheck
 from ingest.stored import StoredNumbers
 from ingest.witness import PART as WITNESS_PART
 from ingest.witness import Witness
+from storage.lake import lake_of
 from storage.paths import Paths
 from storage.view import Views
 
@@ -69,7 +70,7 @@ def start_sierra(settings: Settings, doors: Doors) -> list[threading.Thread]:
 
 def open_place(settings: Settings, doors: Doors, part: str) -> SierraPlace:
     """What a feed works with."""
-    views = Views(Paths(settings.data_dir), settings.lake_url)
+    views = Views(Paths(settings.data_dir), lake_of(settings))
     store = PatientStore(doors.take, doors.ledger, doors.board, part, doors.stopping)
     roots = frozenset(root.upper() for root in settings.words("SIERRA_SYMBOLS"))
     tape, numbers = SierraTape(views), StoredNumbers(views)
@@ -116,12 +117,12 @@ def compare(settings: Settings, doors: Doors) -> None:
 
 def run_spot_checks(settings: Settings, doors: Doors) -> None:
     """Take samples of the tape until told to stop; against the intraday files where there are."""
-    checks = own_checks(Paths(settings.data_dir), settings.lake_url)
+    checks = own_checks(Paths(settings.data_dir), lake_of(settings))
     data = settings.sierra_dir / "Data"
     if data.is_dir():
         place = open_place(settings, doors, SPOT_PART)
         checks.append(ScidCheck(place, Reference(place, data), random.SystemRandom()).check)
-    views = Views(Paths(settings.data_dir), settings.lake_url)
+    views = Views(Paths(settings.data_dir), lake_of(settings))
     SpotChecks(doors.ledger, views, doors.board, doors.clock, checks).run(doors.stopping)
 
 

@@ -14,6 +14,7 @@ from core.clock import NS_PER_US, Clock
 from core.log import Log
 from ingest.gapbook import Ledger
 from ingest.score import SCORE_MIN, WINDOW_US, read_tallies, spot_rows, total
+from storage.lake import Lake
 from storage.paths import Paths
 from storage.spot import Spot, Spotter, check_hot
 from storage.view import Views
@@ -85,8 +86,8 @@ class SpotChecks:
         board.state(PART, "degraded" if bad else "ok", detail, limit_s=limit_s)
 
 
-def own_checks(paths: Paths, lake_url: str) -> list[Check]:
+def own_checks(paths: Paths, lake: Lake) -> list[Check]:
     """The checks that need no second source."""
     rng = random.SystemRandom()
-    spotter = Spotter(lake_url, rng)
+    spotter = Spotter(lake, rng)
     return [partial(check_hot, paths, rng), spotter.check_digest, spotter.check_rollup]

@@ -8,6 +8,7 @@ from core.clock import Clock
 from core.errors import Unavailable
 from core.settings import Settings
 from ingest.score import SCORE_MIN, Tally, read_tallies
+from storage.lake import Lake, lake_of
 from storage.paths import Paths
 from storage.proofs import Proof, Proofs
 from storage.spot import Spotter
@@ -27,8 +28,9 @@ def verify_command(settings: Settings, clock: Clock, *, check_all: bool, say: Sa
     rng = random.SystemRandom()
     proofs: list[Proof] = []
     sample = None if check_all else SAMPLE_FILES
+    lake = lake_of(settings)
     score = verify(
-        settings.lake_url,
+        lake,
         sample=sample,
         rng=rng,
         tell=lambda file, fault: proofs.append(Proof(file.path, clock.now_ns(), fault)),
@@ -43,9 +45,9 @@ def verify_command(settings: Settings, clock: Clock, *, check_all: bool, say: Sa
             f"{score.percent:.4f} % are as they were sealed"
         )
     else:
-        say(f"nothing is sealed in {settings.lake_url} yet, so there is nothing to verify")
+        say(f"nothing is sealed in {lake} yet, so there is nothing to verify")
     is_good = score.percent >= 100 * SCORE_MIN
-    bars = _bars(settings, rng)
+    bars = _bars(lake, rng)
     if bars.checked:
         say(
             f"made {bars.checked:,} minute bars of {bars.samples} hours again: "
@@ -54,7 +56,7 @@ def verify_command(settings: Settings, clock: Clock, *, check_all: bool, say: Sa
     is_good &= bars.score >= SCORE_MIN
     tallies: dict[str, Tally] = {}
     with suppress(Unavailable):  # no store was ever started here
-        tallies = read_tallies(Views(Paths(settings.data_dir), settings.lake_url).view(), 0)
+        tallies = read_tallies(Views(Paths(settings.data_dir), lake).view(), 0)
     for witness, tally in sorted(tallies.items()):
         say(
             f"spot checks against {witness}: {tally.matched:,} of {tally.checked:,} rows equal "
@@ -72,9 +74,9 @@ def _keep(kept: Proofs, proofs: list[Proof], say: Say) -> None:
         say(f"when files were verified cannot be kept: {error.strerror}")
 
 
-def _bars(settings: Settings, rng: random.Random) -> Tally:
+def _bars(lake: Lake, rng: random.Random) -> Tally:
     """Random hours of minute bars, made again."""
-    spotter, bars = Spotter(settings.lake_url, rng), Tally()
+    spotter, bars = Spotter(lake, rng), Tally()
     for _ in range(SAMPLE_HOURS):
         spot = spotter.check_rollup()
         if spot is not None:

@@ -70,8 +70,8 @@ def catch_up(
     trades: Manifest, bars: Mapping[str, Manifest], clock: Clock, step: Step = no_step
 ) -> None:
     """Recompute bars of every hour whose trades were sealed since; the caller has the lock."""
-    snapshot = trades.refresh()
-    known = {name: manifest.refresh().sealed_seq for name, manifest in bars.items()}
+    snapshot = trades.fetch()
+    known = {name: manifest.fetch().sealed_seq for name, manifest in bars.items()}
     swaps = {name: _Swap() for name in bars}
     for symbol, hi in snapshot.sealed_seq.items():
         behind = {name: m for name, m in bars.items() if known[name].get(symbol, 0) < hi}
@@ -162,7 +162,7 @@ def _outside(old: Iterable[Partition], hours: list[int], schema: pa.Schema) -> p
     """Rows of older files that lie in none of some hours."""
     kept = [schema.empty_table()]
     for partition in old:
-        for batch in read_proven(partition.path):
+        for batch in read_proven(partition.local()):
             is_other = ~np.isin(whole(batch, "ts_event") // HOUR_US * HOUR_US, hours)
             rows = pa.Table.from_batches([batch]).filter(pa.array(is_other))
             kept.append(rows.select(schema.names).cast(schema))
@@ -189,7 +189,7 @@ def _revisions(partitions: list[Partition], since: int) -> Revisions:
     found: Revisions = {}
     for partition in partitions:
         if partition.has_revisions:
-            for batch in read_proven(partition.path, columns=REVISION_COLUMNS):
+            for batch in read_proven(partition.local(), columns=REVISION_COLUMNS):
                 rows = pa.Table.from_batches([batch])
                 newer = revisions_of(rows.filter(pc.greater(rows["seq"], since)))
                 found |= {key: max(seq, found.get(key, 0)) for key, seq in newer.items()}

@@ -13,7 +13,7 @@ from typing import Final
 
 from core.board import Board
 from core.clock import MINUTE_NS, NS_PER_MS, NS_PER_S, NS_PER_US, Clock
-from core.errors import BusError, BusLost, BusRefused, DiskFull
+from core.errors import BusError, BusLost, BusRefused, DiskFull, LakeError
 from core.log import Log
 from core.schema import TABLES
 from storage.bus import Bus
@@ -23,6 +23,8 @@ from storage.bus_patience import Patience
 from storage.copy_store import CopyPlace, write_origin
 from storage.head import Head, Word
 from storage.hot import HotReader
+from storage.lake import as_lake
+from storage.lake_news import LakeNews
 from storage.letting_go import let_go
 from storage.opening import open_copy
 from storage.store import Store
@@ -52,7 +54,8 @@ class Copy:
         self._board = board
         self._store: Store | None = None
         self._hot: HotReader | None = None
-        self._manifests = Manifests(place.lake_url)
+        self._manifests = Manifests(place.lake)
+        self._news = LakeNews(as_lake(place.lake), self._tell_sealed, board)
         self._streams: dict[str, list[bytes]] = {}
         self._entries_max = ENTRIES_MIN
         self._fronts: dict[str, str] = {}
@@ -75,6 +78,8 @@ class Copy:
     def run(self, stopping: threading.Event) -> None:
         """Follow, and begin again after every fault."""
         patience = Patience(log, self._board, "redis")
+        hearing = threading.Thread(target=self._news.run, args=(stopping,), name="lake")
+        hearing.start()
         while not stopping.is_set():
             try:
                 self._bus.open()
@@ -87,10 +92,11 @@ class Copy:
                         self._level_ns = self._clock.monotonic_ns()
                         self.settled.set()
                         self._clock.sleep_s(LOOK_S)
-            except (BusError, DiskFull) as error:
+            except (BusError, DiskFull, LakeError) as error:
                 self._is_linked = False
                 self.settled.set()
                 patience.failed(error, stopping)
+        hearing.join()
         self._bus.close()
         if self._store is not None:
             self._store.close()
@@ -162,6 +168,8 @@ class Copy:
         """Begin anew the tables whose next row is no longer on Redis."""
         begin = {t: m.first_seq for t, m in tape.tables.items() if self._seq(t) < m.first_seq - 1}
         if begin:
+            # What is before that is in the lake alone: it must be known before anybody is answered.
+            as_lake(self._place.lake).pull(*TABLES)
             log.info("copy.began", tables=",".join(begin), seqs=",".join(map(str, begin.values())))
             self.start(begin)
         return bool(begin)
@@ -214,19 +222,22 @@ class Copy:
     def _follow_lake(self, tape: TapeState) -> None:
         """Tell readers of seals and rolls, and let go of what is sealed and old."""
         assert self._store is not None
-        paths = self._place.paths
         for symbol, contract in tape.fronts.items():
             if self._fronts.get(symbol) != contract:
                 self._store.set_front(symbol, contract)
                 self._fronts[symbol] = contract
         for table, marks in tape.tables.items():
             if self._versions.get(table) != marks.lake_version:
-                head = Head(paths.head(table), is_writer=True)
-                head.words[Word.LAKE_VERSION] = self._versions[table] = marks.lake_version
+                self._versions[table] = marks.lake_version
+                self._news.hear(table, marks.lake_version)
         now_ns = self._clock.monotonic_ns()
         if now_ns - self._let_go_ns > LET_GO_S * NS_PER_S:
             self._let_go_ns = now_ns
             self._let_go()
+
+    def _tell_sealed(self, table: str, version: int) -> None:
+        head = Head(self._place.paths.head(table), is_writer=True)
+        head.words[Word.LAKE_VERSION] = version
 
     def _let_go(self) -> None:
         store, hot = self._store, self._hot

@@ -2,20 +2,22 @@
 
 import gc
 import threading
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from core.board import Board
 from core.clock import Clock
 from core.errors import SettingsError
+from core.schema import TABLES
 from core.settings import Settings
 from storage.bus import Bus
 from storage.bus_copy import Copy
 from storage.bus_mirror import Mirror
 from storage.copy_store import CopyPlace, check_is_copy
-from storage.disk import Disk, OsDisk
+from storage.disk import OsDisk
+from storage.lake import lake_of, pull_at_start
 from storage.paths import Paths
+from storage.tape_id import tape_id
 from storage.view import Views
 
 BOARD_S: Final = 0.5
@@ -36,7 +38,7 @@ def run_mirror(
     paths = Paths(settings.data_dir)
     bus = open_bus(settings.text("REDIS_URL"), "tickflight-mirror")
     board = Board("mirror", clock)
-    views = Views(paths, settings.lake_url)
+    views = Views(paths, lake_of(settings))
     mirror = Mirror(
         views, bus, tape_id(paths, OsDisk()), settings.number("HOT_MINUTES"), clock, board
     )
@@ -73,7 +75,9 @@ def run_follow(
     check_is_copy(paths)
     bus = open_bus(settings.text("REDIS_URL"), "tickflight-follow")
     board = Board("follow", clock)
-    place = CopyPlace(paths, settings.lake_url, settings.number("COMMIT_MS"))
+    lake = lake_of(settings)
+    pull_at_start(lake, list(TABLES))
+    place = CopyPlace(paths, lake, settings.number("COMMIT_MS"))
     copy = Copy(place, bus, settings.number("HOT_MINUTES"), clock, board)
     copy.start()
     following = threading.Thread(target=copy.run, args=(stopping,), name="follow")
@@ -95,13 +99,6 @@ def open_bus(url: str, name: str) -> Bus:
         raise SettingsError(
             f"REDIS_URL: {error}", hint="expected redis://USER:PASSWORD@HOST:PORT/DATABASE"
         ) from None
-
-
-def tape_id(paths: Paths, disk: Disk) -> str:
-    """The data folder's id; made where it has none."""
-    if not paths.tape_id.exists():
-        disk.write_whole(paths.tape_id, uuid.uuid4().hex.encode())
-    return disk.read(paths.tape_id).decode()
 
 
 def keep_fresh(

@@ -18,6 +18,7 @@ from storage.ranges import Range, cut, filtered
 from storage.words import Words
 
 READ_ROWS = 16_384
+AHEAD = 6  # files of a bucket fetched while one is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class ColdPart:
     partition: Partition
     table: str
     words: Words
+    later: Sequence[Partition] = ()  # what is read next, to be fetched meanwhile
 
     @property
     def rows(self) -> int:
@@ -46,8 +48,9 @@ class ColdPart:
 
     def batches(self, wanted: Range) -> Iterator[pa.RecordBatch]:
         """Rows of the range, streamed."""
+        path = self._local()
         try:
-            with pq.ParquetFile(self.partition.path, memory_map=True) as file:
+            with pq.ParquetFile(path, memory_map=True) as file:
                 groups = _row_groups(file, wanted)
                 for batch in file.iter_batches(READ_ROWS, row_groups=groups, use_threads=False):
                     rows = cut(self._in_schema(batch), wanted)
@@ -66,6 +69,11 @@ class ColdPart:
         rows = read_range(self.partition, list(wanted_names), start_us, end_us)
         yield from rows.select(list(names)).to_batches()
 
+    def _local(self) -> str:
+        if self.later and self.partition.lake is not None:
+            self.partition.lake.begin([self.partition, *self.later])
+        return self.partition.local()
+
     def _in_schema(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         arrays = []
         for field in TABLES[self.table].schema:
@@ -80,8 +88,14 @@ class ColdPart:
 
 
 def cold_parts(files: Sequence[Partition], table: str, words: Words) -> list[ColdPart]:
-    """The files as parts of a scan."""
-    return [ColdPart(file, table, words) for file in files]
+    """The files as parts of a scan; raise TooMuch where a bucket's do not fit on this machine."""
+    lake = files[0].lake if files else None
+    if lake is None or lake.far is None:
+        return [ColdPart(file, table, words) for file in files]
+    lake.expect(files)
+    return [
+        ColdPart(file, table, words, files[i + 1 : i + 1 + AHEAD]) for i, file in enumerate(files)
+    ]
 
 
 def _coded(column: pa.Array, words: pa.StringArray) -> pa.Array:

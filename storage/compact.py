@@ -8,7 +8,6 @@ it may be cut off at any point and run again.
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,7 @@ from core.clock import DAY_US, HOUR_US, Clock
 from core.errors import PartitionCorrupt, SealFailed
 from core.log import Log
 from core.schema import TABLES
-from storage.delta import sync, writer_lock
+from storage.lake import Lake
 from storage.manifest import Manifest, Partition
 from storage.partition import (
     DAY,
@@ -35,27 +34,27 @@ log = Log("lake")
 
 
 def compact(
-    lake_url: str, table: str, *, before_date: str, clock: Clock, step: Step = no_step
+    lake: Lake | str, table: str, *, before_date: str, clock: Clock, step: Step = no_step
 ) -> list[Partition]:
     """Fold days before a date ("2026-11-20"), one version a day; return the new partitions.
 
     A day with a partition that does not match its digest stays as it is, and is logged as an error.
     """
-    manifest = Manifest(lake_url, table)
-    days = sorted({p.date for p in manifest.refresh().pruned() if p.date < before_date})
-    return [folded for date in days for folded in _fold_day(lake_url, manifest, date, clock, step)]
+    manifest = Manifest(lake, table)
+    days = sorted({p.date for p in manifest.fetch().pruned() if p.date < before_date})
+    return [folded for date in days for folded in _fold_day(manifest, date, clock, step)]
 
 
-def prune(lake_url: str, table: str, *, cutoff_us: int, clock: Clock) -> list[Partition]:
+def prune(lake: Lake | str, table: str, *, cutoff_us: int, clock: Clock) -> list[Partition]:
     """Take partitions out of the manifest whose day and newest `ts_recv` lie before a cutoff.
 
     The files stay for readers of older versions until `vacuum`.
     """
-    with writer_lock(lake_url):
-        manifest = Manifest(lake_url, table)
+    manifest = Manifest(lake, table)
+    with manifest.lake.writing():
         old = [
             partition
-            for partition in manifest.refresh().pruned(end_us=cutoff_us)
+            for partition in manifest.fetch().pruned(end_us=cutoff_us)
             if _day_end_us(partition.date) <= cutoff_us and partition.max_recv_us < cutoff_us
         ]
         if old:
@@ -65,36 +64,34 @@ def prune(lake_url: str, table: str, *, cutoff_us: int, clock: Clock) -> list[Pa
     return old
 
 
-def vacuum(lake_url: str, table: str, *, grace_s: float, clock: Clock) -> list[str]:
-    """Unlink files a version removed more than a grace period ago; return their paths."""
-    with writer_lock(lake_url):
-        manifest = Manifest(lake_url, table)
+def vacuum(lake: Lake | str, table: str, *, grace_s: float, clock: Clock) -> list[str]:
+    """Delete files a version removed more than a grace period ago; return their paths."""
+    manifest = Manifest(lake, table)
+    with manifest.lake.writing():
+        manifest.fetch()
         removed = manifest.tombstones()
         alive = manifest.snapshot().paths
         due_ms = clock.now_ns() // 1_000_000 - int(grace_s * 1_000)
+        there = frozenset(manifest.lake.files(table))
         gone = [
             path
             for path, removed_ms in sorted(removed.items())
-            if removed_ms <= due_ms and path not in alive and Path(path).exists()
+            if removed_ms <= due_ms and path not in alive and path in there
         ]
         for path in gone:
-            assert PARTITION_NAME.fullmatch(Path(path).name), path
-            Path(path).unlink()
-        for folder in {Path(path).parent for path in gone}:
-            sync(folder)
+            assert PARTITION_NAME.fullmatch(path.rpartition("/")[2]), path
+        manifest.lake.drop(gone)
     if gone:
         log.info("files.unlinked", table=table, files=len(gone))
     return gone
 
 
-def _fold_day(
-    lake_url: str, manifest: Manifest, date: str, clock: Clock, step: Step
-) -> list[Partition]:
+def _fold_day(manifest: Manifest, date: str, clock: Clock, step: Step) -> list[Partition]:
     added: list[Partition] = []
     removed: list[Partition] = []
-    with writer_lock(lake_url):
+    with manifest.lake.writing():
         end_us = _day_end_us(date)
-        living = manifest.refresh().pruned(start_us=end_us - DAY_US, end_us=end_us)
+        living = manifest.fetch().pruned(start_us=end_us - DAY_US, end_us=end_us)
         for symbol, group in groupby(living, key=lambda partition: partition.symbol):
             parts = list(group)
             if len(parts) > 1:
@@ -170,7 +167,7 @@ class _Run:
 
     def __init__(self, partition: Partition) -> None:
         words = text_columns(TABLES[partition.table])
-        self._groups = read_proven(partition.path, words=words)
+        self._groups = read_proven(partition.local(), words=words)
         first = next(self._groups)
         self._waiting = pa.Table.from_batches([first])
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from core.errors import SettingsError
 from storage.disk import OsDisk
+from storage.lake import Lake
 from storage.paths import Paths
 
 
@@ -12,7 +13,7 @@ class CopyPlace:
     """Where a copy is kept, the lake it shares, and its longest wait before rows are durable."""
 
     paths: Paths
-    lake_url: str
+    lake: Lake | str
     commit_ms: int
 
 

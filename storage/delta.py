@@ -1,14 +1,13 @@
-"""The door to `deltalake`: one table's log of living files, and the lock of the lake's one writer.
+"""The door to `deltalake`: one table's log of living files.
 
 It knows versions, files, app transactions and tombstones, and makes a commit survive a power cut.
-It refuses to know what a partition means; that is the manifest's business.
+Where the lake is a bucket it commits there and reads the replica, which it brings up to date. It
+refuses to know what a partition means; that is the manifest's business.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -19,8 +18,11 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from core.errors import SealFailed
+from core.errors import PipelineError, SealFailed
 from core.log import Log
+from storage.bucket import fault_of
+from storage.lake import Far, Lake, make_folder, sync
+from storage.replica import LOG
 
 log = Log("lake")
 
@@ -54,30 +56,28 @@ class Change:
     is_rewrite: bool = False  # the same rows in other files
 
 
-@contextmanager
-def writer_lock(lake_url: str) -> Iterator[None]:
-    """Be the only one who writes to the lake, among threads and processes of this machine."""
-    folder = make_folder(Path(lake_url).absolute())
-    fd = os.open(folder / "writer.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
 class DeltaLog:
     """The log of one table. Not for two threads at once."""
 
-    def __init__(self, url: str, schema: pa.Schema, partition_by: Sequence[str]) -> None:
-        self._url = url
+    def __init__(
+        self, lake: Lake, name: str, schema: pa.Schema, partition_by: Sequence[str]
+    ) -> None:
+        self._lake = lake
+        self._name = name
+        self._url = str(lake.folder / name)
         self._schema = schema
         self._partition_by = list(partition_by)
-        self._folder = Path(url) / "_delta_log"
+        self._folder = lake.folder / name / LOG
         self._table: DeltaTable | None = None
+        self._far_table: DeltaTable | None = None
+
+    def fetch(self) -> int:
+        """Move to the newest version there is, and return it; raise LakeError."""
+        self._lake.pull(self._name)
+        return self.refresh()
 
     def refresh(self) -> int:
-        """Move to the newest version and return it; -1 while there is no table."""
+        """Move to the newest version on this machine and return it; -1 while there is no table."""
         try:
             if self._table is not None:
                 self._table.update_incremental()
@@ -120,28 +120,29 @@ class DeltaLog:
             self._create()
         assert self._table is not None
         before = self.version
+        table = self._table if self._lake.far is None else self._far(self._lake.far)
         actions: list[AddAction | RemoveAction] = [
             *(_add(file, is_change=not change.is_rewrite) for file in change.added),
             *(_remove(file, change) for file in change.removed),
         ]
         transactions = [Transaction(key, value) for key, value in change.transactions.items()]
         try:
-            self._table.create_write_transaction(
+            table.create_write_transaction(
                 actions,
                 "append",
-                self._table.schema(),
+                table.schema(),
                 self._partition_by,
                 commit_properties=CommitProperties(app_transactions=transactions),
                 post_commithook_properties=PostCommitHookProperties(
                     create_checkpoint=False, cleanup_expired_logs=False
                 ),
             )
-            self._table.update_incremental()
         except (DeltaError, OSError) as error:
-            raise SealFailed(f"the log of {self._url} refused a commit: {error}") from error
+            raise self._refused(error) from error
+        self.fetch()
         self._sync(before)
         if self.version % CHECKPOINT_EVERY == 0:
-            self._checkpoint()
+            self._checkpoint(table)
         return self.version
 
     def repair(self) -> None:
@@ -172,23 +173,67 @@ class DeltaLog:
         return True
 
     def _create(self) -> None:
-        make_folder(self._folder)
-        self._table = DeltaTable.create(
-            self._url,
-            self._schema,
-            mode="ignore",
-            partition_by=self._partition_by,
-            configuration=CONFIGURATION,
-        )
+        far = self._lake.far
+        try:
+            if far is None:
+                make_folder(self._folder)
+            DeltaTable.create(
+                self._url if far is None else self._far_url(far),
+                self._schema,
+                mode="ignore",
+                partition_by=self._partition_by,
+                configuration=CONFIGURATION,
+                storage_options=None if far is None else far.bucket.access.delta_options(),
+            )
+        except (DeltaError, OSError) as error:
+            raise self._refused(error) from error
+        self.fetch()
         self._sync(-1)
 
-    def _checkpoint(self) -> None:
-        assert self._table is not None
-        self._table.create_checkpoint()
+    def _far(self, far: Far) -> DeltaTable:
+        """The table in the bucket, at the version that is known here."""
+        try:
+            if self._far_table is None:
+                options = far.bucket.access.delta_options()
+                self._far_table = DeltaTable(self._far_url(far), storage_options=options)
+            else:
+                self._far_table.update_incremental()
+        except (DeltaError, OSError) as error:
+            raise self._refused(error) from error
+        if self._far_table.version() != self.version:
+            raise SealFailed(
+                f"the log of {self._far_url(far)} is at version {self._far_table.version()}, "
+                f"not at {self.version}",
+                hint="nothing is lost; it is tried again",
+            )
+        return self._far_table
+
+    def _far_url(self, far: Far) -> str:
+        return f"{far.bucket.url}/{self._name}"
+
+    def _refused(self, error: Exception) -> PipelineError:
+        """What a failed commit leaves as; of a bucket without what the other side said."""
+        if self._lake.far is None:
+            return SealFailed(f"the log of {self._url} refused a commit: {error}")
+        if isinstance(error, OSError):
+            return fault_of(self._lake.far.bucket.url, error)
+        return SealFailed(
+            f"the log of {self._far_url(self._lake.far)} refused a commit: {type(error).__name__}",
+            hint="nothing is lost; it is tried again",
+        )
+
+    def _checkpoint(self, table: DeltaTable) -> None:
+        if self._lake.far is not None:
+            table.update_incremental()
+            table.create_checkpoint()
+            table.cleanup_metadata()
+            self._lake.pull(self._name)
+            return
+        table.create_checkpoint()
         name = f"{self.version:020d}.checkpoint.parquet"
         for path in (self._folder / name, self._folder / "_last_checkpoint", self._folder):
             sync(path)
-        self._table.cleanup_metadata()
+        table.cleanup_metadata()
 
     def _sync(self, since: int) -> None:
         for version in range(since + 1, self.version + 1):
@@ -258,21 +303,3 @@ def _is_whole_parquet(path: Path) -> bool:
     except (OSError, pa.ArrowException):
         return False
     return True
-
-
-def sync(path: Path) -> None:
-    """Return when a file, or a folder's entries, survive a power cut."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def make_folder(path: Path) -> Path:
-    """Make a folder and its parents so that they survive a power cut."""
-    if not path.is_dir():
-        make_folder(path.parent)
-        path.mkdir(exist_ok=True)
-        sync(path.parent)
-    return path

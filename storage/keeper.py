@@ -12,12 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from core.clock import DAY_NS, HOUR_US, MINUTE_NS, NS_PER_S, NS_PER_US, Clock
-from core.errors import PipelineError
+from core.errors import LakeError, PipelineError
 from core.log import Log
 from core.schema import LOGGED_TABLES, TABLES
 from storage.compact import compact, prune, vacuum
 from storage.head import Head, Word
 from storage.hot import HotReader
+from storage.lake import Lake, as_lake
 from storage.letting_go import let_go
 from storage.reader import HotSlice
 from storage.seal import APART_MAX, Sealer, SealJob
@@ -26,6 +27,7 @@ from storage.view import Manifests, View
 
 log = Log("keeper")
 ROUND_S = 1.0
+AWAY_S_MAX = 30.0  # between two attempts while the bucket is away
 VACUUM_GRACE_S = 3600.0  # longer than any query may run
 
 
@@ -36,26 +38,28 @@ class KeeperOptions:
     hot_minutes: int = 60
     retention_days: int = 365
     grace_s: float = 5.0
+    is_recovered: bool = True  # False: the bucket was away at the start, so it is still to be done
 
 
 class Keeper:
     """Seals and prunes for one data folder; there is one, in the writer's process."""
 
     def __init__(
-        self, store: Store, sealer: Sealer, lake_url: str, options: KeeperOptions, clock: Clock
+        self, store: Store, sealer: Sealer, lake: Lake | str, options: KeeperOptions, clock: Clock
     ) -> None:
         self._store = store
         self._sealer = sealer
         self._options = options
         self._clock = clock
         self._hot = HotReader(store.paths)
-        self._manifests = Manifests(lake_url)
-        self._lake_url = lake_url
+        self._lake = as_lake(lake)
+        self._manifests = Manifests(self._lake)
         self._working = threading.Lock()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper")
         self._sealed_hour_us = 0
         self._swept_day = -1
+        self._is_recovered = options.is_recovered
         self.failure: PipelineError | None = None
         self.pruned_count = 0  # files past retention that left the lake
         self.seal_s: float | None = None  # what sealing the last hour took
@@ -105,24 +109,43 @@ class Keeper:
             now_ns = self._clock.now_ns()
             due_us = (now_ns - int(self._options.grace_s * NS_PER_S)) // NS_PER_US
             hour_us = due_us // HOUR_US * HOUR_US
-            if hour_us > self._sealed_hour_us:
-                start_ns = self._clock.monotonic_ns()
-                files = sum(self._seal_table(table.name, hour_us, None) for table in LOGGED_TABLES)
-                self._sealed_hour_us = hour_us
-                if files:
-                    self.seal_s = (self._clock.monotonic_ns() - start_ns) / NS_PER_S
+            away: LakeError | None = None
+            try:
+                self._seal_due(hour_us)
+            except LakeError as error:
+                away = error  # what is sealed already may go all the same
             for table in LOGGED_TABLES:
                 self._let_go(table.name, now_ns)
+            if away is not None:
+                raise away
             day = now_ns // DAY_NS
             if day != self._swept_day:
                 self._sweep(now_ns)
                 self._swept_day = day
 
+    def _seal_due(self, hour_us: int) -> None:
+        if not self._is_recovered:
+            self._sealer.recover()
+            self._is_recovered = True
+        if hour_us > self._sealed_hour_us:
+            start_ns = self._clock.monotonic_ns()
+            files = sum(self._seal_table(table.name, hour_us, None) for table in LOGGED_TABLES)
+            self._sealed_hour_us = hour_us
+            if files:
+                self.seal_s = (self._clock.monotonic_ns() - start_ns) / NS_PER_S
+
     def _run(self) -> None:
-        while not self._stopping.wait(ROUND_S):
+        pause_s = ROUND_S
+        while not self._stopping.wait(pause_s):
             try:
                 self.round()
                 self.failure = None
+                pause_s = ROUND_S
+            except LakeError as error:
+                if self.failure is None or self.failure.message != error.message:
+                    log.error("bucket.away", code=error.code, error=error.message, hint=error.hint)
+                self.failure = error
+                pause_s = min(2 * pause_s, AWAY_S_MAX)
             except PipelineError as error:
                 self.failure = error
                 log.error("round.failed", code=error.code, error=error.message)
@@ -170,11 +193,11 @@ class Keeper:
         today = str(np.datetime64(now_ns // NS_PER_US, "us").astype("datetime64[D]"))
         cutoff_us = (now_ns - self._options.retention_days * DAY_NS) // NS_PER_US
         for table in TABLES:
-            changed = compact(self._lake_url, table, before_date=today, clock=self._clock)
-            pruned = prune(self._lake_url, table, cutoff_us=cutoff_us, clock=self._clock)
+            changed = compact(self._lake, table, before_date=today, clock=self._clock)
+            pruned = prune(self._lake, table, cutoff_us=cutoff_us, clock=self._clock)
             changed += pruned
             self.pruned_count += len(pruned)
-            vacuum(self._lake_url, table, grace_s=VACUUM_GRACE_S, clock=self._clock)
+            vacuum(self._lake, table, grace_s=VACUUM_GRACE_S, clock=self._clock)
             leader = "trades" if table.startswith("bars_") else table
             if changed and self._store.paths.head(leader).exists():
                 self._tell(leader)

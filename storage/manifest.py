@@ -8,7 +8,6 @@ It refuses to look into folders: a file that the log does not name does not exis
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
 from urllib.parse import quote, unquote
@@ -18,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from core.errors import SealFailed, SettingsError
+from core.errors import SealFailed
 from core.schema import TABLES, Table
 from storage.delta import Change, DeltaLog, LogFile
+from storage.lake import Lake, as_lake
 
 NOBODY = "__HIVE_DEFAULT_PARTITION__"  # the folder of rows without a symbol
 EPOCH_END_US = 1 << 62
@@ -30,7 +30,8 @@ EPOCH_END_US = 1 << 62
 class Partition:
     """One sealed file. Times are inclusive bounds of `ts_event` and the newest `ts_recv`.
 
-    `sealed_ms` is when it was written and read back, as the log has it; 0 before it is listed.
+    `path` is where it lies on this machine, or would: see `local`. `sealed_ms` is when it was
+    written and read back, as the log has it; 0 before it is listed.
     """
 
     table: str
@@ -46,6 +47,13 @@ class Partition:
     max_recv_us: int
     has_revisions: bool = False
     sealed_ms: int = field(default=0, compare=False)
+    lake: Lake | None = field(default=None, compare=False, repr=False)
+
+    def local(self) -> str:
+        """Its path, once it is there; raise Unavailable where a bucket does not give it."""
+        if self.lake is not None:
+            self.lake.fetch([self])
+        return self.path
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,7 @@ class Snapshot:
     sealed_seq: Mapping[str, int]
     columns: Mapping[str, list[object] | NDArray[np.int64]] = field(repr=False)
     url: str = ""
+    lake: Lake | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.columns["path"])
@@ -167,33 +176,37 @@ class Snapshot:
             }
             row["path"] = f"{self.url}/{row['path']}"
             row["has_revisions"] = bool(row["has_revisions"])
-            made = self._made[i] = Partition(table=self.table, **row)  # type: ignore[arg-type]
+            made = Partition(table=self.table, lake=self.lake, **row)  # type: ignore[arg-type]
+            self._made[i] = made
         return made
 
 
 class Manifest:
     """One table's list of living partitions, kept as a Delta Lake log."""
 
-    def __init__(self, lake_url: str, table: str) -> None:
-        if "://" in lake_url:
-            raise SettingsError(f"LAKE_URL={lake_url}: only a folder can be a lake so far")
+    def __init__(self, lake: Lake | str, table: str) -> None:
         self.table = TABLES[table]
-        self.url = str(Path(lake_url).absolute() / table)
+        self.lake = as_lake(lake)
+        self.url = str(self.lake.folder / table)
         by = ("symbol", "date") if self.table.by_symbol else ("date",)
-        self._log = DeltaLog(self.url, lake_schema(self.table), by)
+        self._log = DeltaLog(self.lake, table, lake_schema(self.table), by)
         self._lock = Lock()
         self._sealed: dict[str, int] = {}
-        self._snapshot = _snapshot(
-            self.table, self.url, -1, {}, pa.table({"path": pa.array([], pa.utf8())})
-        )
+        self._snapshot = _snapshot(self, -1, {}, pa.table({"path": pa.array([], pa.utf8())}))
 
     def snapshot(self) -> Snapshot:
         """The snapshot last read; the first call reads."""
         return self._snapshot if self._snapshot.version >= 0 else self.refresh()
 
     def refresh(self) -> Snapshot:
-        """Read the newest version; cheap where nothing changed."""
+        """Read the newest version on this machine; cheap where nothing changed."""
         with self._lock:
+            return self._read()
+
+    def fetch(self) -> Snapshot:
+        """Read the newest version there is; raise LakeError. For who writes, or reads alone."""
+        with self._lock:
+            self._log.fetch()
             return self._read()
 
     def commit(
@@ -254,9 +267,7 @@ class Manifest:
             key.removeprefix(prefix): hi for key, hi in news.items() if key[: len(prefix)] == prefix
         }
         self._sealed = {**(self._sealed if since >= 0 else {}), **sealed}
-        self._snapshot = _snapshot(
-            self.table, self.url, self._log.version, self._sealed, self._log.files()
-        )
+        self._snapshot = _snapshot(self, self._log.version, self._sealed, self._log.files())
         return self._snapshot
 
     def _log_file(self, partition: Partition, now_ms: int) -> LogFile:
@@ -307,9 +318,10 @@ def _iso(time_us: int) -> str:
 
 
 def _snapshot(
-    table: Table, url: str, version: int, sealed: Mapping[str, int], files: pa.Table
+    manifest: Manifest, version: int, sealed: Mapping[str, int], files: pa.Table
 ) -> Snapshot:
     """Index the log's files, sorted so that pruning can search."""
+    table = manifest.table
     first, last = seq_columns(table)
     has_recv, has_kind = (name in table.schema.names for name in ("ts_recv", "kind"))
     symbols = _column(files, "partition.symbol", pa.utf8())
@@ -340,7 +352,8 @@ def _snapshot(
         "has_revisions": np.array([kind != "new" for kind in kinds], np.int64),
         "sealed_ms": numbers("modification_time"),
     }
-    return Snapshot(table.name, version, MappingProxyType(dict(sealed)), columns, url)
+    sealed = MappingProxyType(dict(sealed))
+    return Snapshot(table.name, version, sealed, columns, manifest.url, manifest.lake)
 
 
 def _column(files: pa.Table, name: str, kind: pa.DataType) -> pa.ChunkedArray:

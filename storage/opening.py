@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from core.clock import Clock
-from core.errors import SettingsError, WalCorrupt
+from core.errors import LakeLost, LakeRefused, SettingsError, WalCorrupt
 from core.log import Log
-from core.schema import LOGGED_TABLES
+from core.schema import LOGGED_TABLES, TABLES
 from core.settings import Settings
 from storage.bus_keys import MIRRORED
 from storage.copy_store import CopyPlace, check_is_no_copy
 from storage.disk import OsDisk
 from storage.keeper import Keeper, KeeperOptions
+from storage.lake import lake_of, pull_at_start
 from storage.manifest import Manifest
 from storage.paths import Paths
 from storage.recovery import segment_numbers
@@ -29,7 +30,9 @@ def open_store(settings: Settings, clock: Clock) -> Store:
     paths = Paths(settings.data_dir)
     with _usable(paths):
         check_is_no_copy(paths)
-    snapshots = {t.name: Manifest(settings.lake_url, t.name).snapshot() for t in LOGGED_TABLES}
+    lake = lake_of(settings)
+    pull_at_start(lake, list(TABLES))
+    snapshots = {t.name: Manifest(lake, t.name).snapshot() for t in LOGGED_TABLES}
     sealed = {
         name: max(snapshot.last_seq, *snapshot.sealed_seq.values(), 0)
         for name, snapshot in snapshots.items()
@@ -55,14 +58,26 @@ def _usable(paths: Paths) -> Iterator[None]:
 
 
 def open_keeper(settings: Settings, store: Store, clock: Clock) -> Keeper:
-    """The keeper of an open store; the lake is recovered first."""
-    sealer = Sealer(settings.lake_url, clock)
-    sealer.recover()
+    """The keeper of an open store; the lake is recovered first, or once its bucket answers.
+
+    Raise SettingsError where the bucket refuses us.
+    """
+    lake = lake_of(settings)
+    sealer = Sealer(lake, clock)
+    is_recovered = True
+    try:
+        sealer.recover()
+    except LakeRefused as error:
+        raise SettingsError(f"LAKE_URL: {error.message}", hint=error.hint) from error
+    except LakeLost as error:
+        log.warning("bucket.away", error=error.message)
+        is_recovered = False
     options = KeeperOptions(
         hot_minutes=settings.number("HOT_MINUTES"),
         retention_days=settings.number("RETENTION_DAYS"),
+        is_recovered=is_recovered,
     )
-    return Keeper(store, sealer, settings.lake_url, options, clock)
+    return Keeper(store, sealer, lake, options, clock)
 
 
 def open_copy(place: CopyPlace, begin: Mapping[str, int], clock: Clock) -> Store:
@@ -76,7 +91,7 @@ def open_copy(place: CopyPlace, begin: Mapping[str, int], clock: Clock) -> Store
         commit_ms=place.commit_ms,
         tables=frozenset(MIRRORED),
         sealed_seqs={table: first_seq - 1 for table, first_seq in begin.items()},
-        newest_sealed_us=Manifest(place.lake_url, "trades").snapshot().newest_us(),
+        newest_sealed_us=Manifest(place.lake, "trades").snapshot().newest_us(),
         is_copy=True,
     )
     try:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from core.errors import PartitionCorrupt, SealFailed
 from core.schema import Table
-from storage.delta import make_folder, sync
 from storage.digest import FOOTER_KEY, Blank, Digest, parse_digest, stamp
+from storage.lake import make_folder, sync
 from storage.manifest import Manifest, Partition, seq_columns
 from storage.parquet import write_parquet
 
@@ -119,7 +119,10 @@ def _joined(tables: Sequence[pa.Table]) -> pa.Table:
 def write_partition(
     manifest: Manifest, draft: Draft, rows: Iterable[pa.Table], *, now_us: int, step: Step = no_step
 ) -> Partition:
-    """Write sorted rows (without the partition columns) and prove them; raise SealFailed."""
+    """Write sorted rows (without the partition columns) and prove them; raise SealFailed.
+
+    Where the lake is a bucket the file is put there too and read back; raise LakeError.
+    """
     table, url = manifest.table, manifest.url
     name = f"{draft.label}-{draft.first_seq:012d}-{draft.last_seq:012d}.parquet"
     final = Path(url, manifest.folder(draft.symbol, draft.date), name)
@@ -140,6 +143,8 @@ def write_partition(
         sync(final.parent)
         step("read_back")
         _prove(final, digest, bounds)
+        step("put")
+        manifest.lake.put(str(final))
     except (OSError, pa.ArrowException) as error:
         raise SealFailed(f"cannot seal {final}: {error}", hint="the rows stay hot") from error
     return Partition(
@@ -155,6 +160,7 @@ def write_partition(
         max_ts_us=bounds.max_ts_us,
         max_recv_us=bounds.max_recv_us or now_us,
         has_revisions=bounds.has_revisions,
+        lake=manifest.lake,
     )
 
 
@@ -244,7 +250,7 @@ def read_near(
     partition: Partition, columns: Sequence[str], by: str, bounds: tuple[int, int]
 ) -> pa.Table:
     """Columns of the row groups whose values of `by` may lie within inclusive bounds."""
-    with _opened(partition.path) as source:
+    with _opened(partition.local()) as source:
         schema = source.schema_arrow
         at = schema.names.index(by)
         near = [
@@ -252,21 +258,21 @@ def read_near(
             for number in range(source.num_row_groups)
             if _may_hold(source.metadata.row_group(number).column(at).statistics, bounds)
         ]
-    batches = read_proven(partition.path, columns=list(columns), only=near)
+    batches = read_proven(partition.local(), columns=list(columns), only=near)
     fields = [schema.field(name) for name in columns]
     return pa.Table.from_batches(batches, pa.schema(fields, metadata=schema.metadata))
 
 
 def read_revising(partition: Partition, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Columns of the row groups of trades that may hold a correction or cancel."""
-    with _opened(partition.path) as source:
+    with _opened(partition.local()) as source:
         at = source.schema_arrow.names.index("kind")
         told = [
             source.metadata.row_group(number).column(at).statistics
             for number in range(source.num_row_groups)
         ]
     some = [n for n, of in enumerate(told) if not (of and of.min == of.max == "new")]
-    return read_proven(partition.path, columns=list(columns), only=some)
+    return read_proven(partition.local(), columns=list(columns), only=some)
 
 
 def _may_hold(told: pq.Statistics | None, bounds: tuple[int, int]) -> bool:

@@ -75,6 +75,10 @@ class Paths:
         """The default home of sealed partitions."""
         return self.root / "lake"
 
+    def replica(self, name: str) -> Path:
+        """What of a bucket is on this machine: its logs, and the files asked for lately."""
+        return self.root / "bucket" / name
+
     @property
     def calls(self) -> Path:
         """The calls that are running, and requests to end one."""

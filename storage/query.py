@@ -15,7 +15,9 @@ from pyarrow import ipc
 from core.clock import NS_PER_S, Clock, SystemClock
 from core.errors import PipelineError, Unavailable
 from core.log import Log
+from core.schema import TABLES
 from core.settings import Settings
+from storage.lake import Lake, as_lake, lake_of, pull_at_start
 from storage.paths import Paths
 from storage.query_lane import Cancelled, Died, Lane, QueryLimits, Question, Worker, never
 from storage.query_scan import ScanLimits, parse_scan, scanned
@@ -38,7 +40,7 @@ class QueryService:
     def __init__(
         self,
         paths: Paths,
-        lake_url: str,
+        lake: Lake | str,
         limits: QueryLimits,
         *,
         lanes: int = LANES,
@@ -46,7 +48,7 @@ class QueryService:
         views: Views | None = None,
     ) -> None:
         self._paths = paths
-        self._lake_url = lake_url
+        self._lake = as_lake(lake)
         self._limits = limits
         self._scan_limits = ScanLimits(limits.rows, limits.bytes)
         self._views = views
@@ -110,7 +112,7 @@ class QueryService:
             return None
         try:
             if self._views is None:
-                self._views = Views(self._paths, self._lake_url)
+                self._views = Views(self._paths, self._lake)
             return scanned(self._views.view(), scan, question.known_at_us, self._scan_limits)
         except Unavailable:
             return None  # nothing was ever hot here; the worker reads the lake
@@ -188,7 +190,7 @@ class QueryService:
             self.give_back(lane)
 
     def _spawn(self) -> Worker:
-        worker = Worker(self._paths, self._lake_url, self._limits, self._lane_count)
+        worker = Worker(self._paths, self._lake, self._limits, self._lane_count)
         try:
             worker.wait_ready(self._clock)
         except Unavailable:
@@ -282,7 +284,9 @@ def open_service(settings: Settings, *, lanes: int = LANES) -> Iterator[QuerySer
         bytes=settings.number("RESULT_BYTES"),
         memory_bytes=settings.number("MEMORY_LIMIT"),
     )
-    service = QueryService(Paths(settings.data_dir), settings.lake_url, limits, lanes=lanes)
+    lake = lake_of(settings)
+    pull_at_start(lake, list(TABLES))
+    service = QueryService(Paths(settings.data_dir), lake, limits, lanes=lanes)
     service.start()
     try:
         yield service

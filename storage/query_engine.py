@@ -6,7 +6,7 @@ ends with the request. Configuration is locked before the first of them.
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,21 @@ from core.errors import BadSql, Forbidden, PipelineError, TooMuch, Unavailable
 from core.log import Log
 from core.schema import TABLES
 from storage.hot import HotReader
+from storage.manifest import Partition
 from storage.paths import Paths
 from storage.query_hot import HotTables
 from storage.query_prune import Probe
 from storage.query_sandbox import Sandbox, Statement
 from storage.query_services import SERVICES, services_of
-from storage.query_tables import PARTITIONS, TRIES_MAX, USER_TABLES, Builder, Scope, Tape
+from storage.query_tables import (
+    PARTITIONS,
+    TRIES_MAX,
+    USER_TABLES,
+    Builder,
+    Scope,
+    Tape,
+    no_need,
+)
 from storage.query_text import candidates, first_line
 from storage.query_views import BARS_MACRO, TICKS_VIEW, Views
 from storage.view import Manifests
@@ -51,15 +60,15 @@ class EngineOptions:
 class Engine:
     """One in-memory DuckDB over the tape."""
 
-    def __init__(self, paths: Paths, lake_url: str, options: EngineOptions, clock: Clock) -> None:
+    def __init__(self, paths: Paths, lake: str, options: EngineOptions, clock: Clock) -> None:
         self._paths = paths
         self._schema = f"tape_{secrets.token_hex(4)}"
-        self._connection = _connect(lake_url, options)
+        self._connection = _connect(lake, options)
         self._types = self._make_shapes()
         bytes_max = int(options.memory_bytes * HOT_SHARE)
         self.loaded = HotTables(self._connection, self._schema, bytes_max=bytes_max, clock=clock)
         services = services_of(paths, clock)
-        self.tape = Tape(None, Manifests(lake_url), self.loaded, services)
+        self.tape = Tape(None, Manifests(lake), self.loaded, services)
         self._sandbox = Sandbox(USER_TABLES)
         shapes = {name: table.plain_schema for name, table in TABLES.items()}
         macro = BARS_MACRO.replace("TEMP MACRO", "MACRO")
@@ -84,8 +93,17 @@ class Engine:
         """Connections for one request."""
         return Session(self._connection.cursor(), self._probe.cursor())
 
-    def open(self, session: "Session", statement: Statement, scope: Scope) -> "Answer":
-        """Build what the statement may see and bind it; nothing is computed yet."""
+    def open(
+        self,
+        session: "Session",
+        statement: Statement,
+        scope: Scope,
+        need: Callable[[Sequence[Partition]], None] = no_need,
+    ) -> "Answer":
+        """Build what the statement may see and bind it; nothing is computed yet.
+
+        `need` is told which sealed files will be read, and returns when they are on this machine.
+        """
         self._find_hot()
         cursor = session.cursor
         try:
@@ -93,7 +111,7 @@ class Engine:
         except duckdb.Error:
             bounds = {}  # if the statement is wrong, binding it says why
         for _ in range(TRIES_MAX):
-            builder = Builder(cursor, self._schema, self._types)
+            builder = Builder(cursor, self._schema, self._types, need)
             views = Views(self.tape, builder, scope)
             names = set(statement.tables) | ({"bars_1s"} if statement.bars_macro else set())
             for name in sorted(names):
@@ -171,7 +189,7 @@ class Answer:
         return reader.schema.with_metadata(self._metadata), iter(reader)
 
 
-def _connect(lake_url: str, options: EngineOptions) -> duckdb.DuckDBPyConnection:
+def _connect(lake: str, options: EngineOptions) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(
         config={
             "threads": options.threads,
@@ -191,8 +209,8 @@ def _connect(lake_url: str, options: EngineOptions) -> duckdb.DuckDBPyConnection
         "SET GLOBAL parquet_metadata_cache = true",
         "SET GLOBAL enable_external_access = false",
     ):
-        if "external_access" in rule and "://" not in lake_url:
-            folder = str(Path(lake_url).absolute()).replace("'", "''")
+        if "external_access" in rule:
+            folder = str(Path(lake).absolute()).replace("'", "''")
             connection.execute(f"SET GLOBAL allowed_directories = ['{folder}/']")
         connection.execute(rule)
     return connection

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from core.clock import NS_PER_S, Clock
-from core.errors import BadSql, Forbidden, PipelineError, TooMuch, TooSlow, Unavailable
+from core.errors import PartitionCorrupt, PipelineError, TooSlow, Unavailable
+from core.log import Log
+from storage.lake import Lake
 from storage.paths import Paths
 from storage.query_text import literal
 from storage.query_wire import (
@@ -23,8 +25,11 @@ from storage.query_wire import (
     SlotReader,
     WorkerOptions,
     create_slots,
+    error_of,
+    facts_of,
 )
 
+log = Log("query")
 POLL_S = 0.05
 START_S = 60.0
 ENVIRONMENT = {
@@ -33,9 +38,6 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
     "MALLOC_TOP_PAD_": str(16 << 20),
-}
-ERRORS: dict[str, type[PipelineError]] = {
-    kind.code: kind for kind in (BadSql, Forbidden, TooMuch, TooSlow, Unavailable)
 }
 
 
@@ -61,6 +63,14 @@ class Question:
 
 def never() -> bool:
     return False
+
+
+@dataclass(frozen=True, slots=True)
+class WantedFile:
+    """A sealed file a worker is about to read."""
+
+    path: str
+    bytes: int
 
 
 class Died(Exception):
@@ -103,23 +113,42 @@ class Lane:
             raise Died from error
 
     def next(self, is_cancelled: Callable[[], bool], clock: Clock, seconds: float) -> Frame:
-        """The next frame; raise what it says went wrong, or Unavailable where cancelled."""
-        deadline_ns = clock.monotonic_ns() + int(seconds * NS_PER_S)
-        while not self._is_ready():
-            if is_cancelled():
-                raise Cancelled("the statement was cancelled", hint="ask again")
-            if clock.monotonic_ns() > deadline_ns:
-                self.worker.kill()
-                raise Deaf("the query worker did not answer in time", hint="ask for less")
-        frame = self.channel.receive()
-        if frame is None:
-            self.channel.close()
-            raise Died
-        if frame.kind == Kind.ERROR:
-            facts = frame.facts()
-            kind = ERRORS.get(str(facts["code"]), Unavailable)
-            raise kind(str(facts["message"]), hint=str(facts["hint"]))
-        return frame
+        """The next frame; raise what it says went wrong, or Unavailable where cancelled.
+
+        Files it wants meanwhile are fetched for it, which may take as long again.
+        """
+        while True:
+            deadline_ns = clock.monotonic_ns() + int(seconds * NS_PER_S)
+            while not self._is_ready():
+                if is_cancelled():
+                    raise Cancelled("the statement was cancelled", hint="ask again")
+                if clock.monotonic_ns() > deadline_ns:
+                    self.worker.kill()
+                    raise Deaf("the query worker did not answer in time", hint="ask for less")
+            frame = self.channel.receive()
+            if frame is None:
+                self.channel.close()
+                raise Died
+            if frame.kind == Kind.ERROR:
+                raise error_of(frame.facts())
+            if frame.kind != Kind.WANT:
+                return frame
+            self._fetch(frame, is_cancelled, seconds)
+
+    def _fetch(self, frame: Frame, is_cancelled: Callable[[], bool], seconds: float) -> None:
+        """Have files on this machine and say so, or what went wrong."""
+        wanted = frame.facts()["files"]
+        assert isinstance(wanted, list)
+        files = [WantedFile(str(path), int(size)) for path, size in wanted]
+        told: dict[str, object] = {}
+        try:
+            self.worker.lake.fetch(files, is_cancelled=is_cancelled, seconds=seconds)
+        except PartitionCorrupt as error:
+            log.error("partition.unreadable", error=error.message)
+            told = facts_of(Unavailable("a sealed partition cannot be read", hint=error.hint))
+        except PipelineError as error:
+            told = facts_of(error)
+        self.channel.send_facts(Kind.HAVE, told)
 
     def _is_ready(self) -> bool:
         """Wait a moment for the worker to say something, or to be gone."""
@@ -150,13 +179,15 @@ class Lane:
 class Worker:
     """One worker process and its lanes."""
 
-    def __init__(self, paths: Paths, lake_url: str, limits: QueryLimits, lanes: int) -> None:
+    def __init__(self, paths: Paths, lake: Lake, limits: QueryLimits, lanes: int) -> None:
+        self.lake = lake
         pairs = [socket.socketpair() for _ in range(lanes)]
         slots = [create_slots() for _ in range(lanes)]
         theirs = [(pair[1].fileno(), fds) for pair, fds in zip(pairs, slots, strict=True)]
         options = WorkerOptions(
             root=str(paths.root),
-            lake_url=lake_url,
+            lake=str(lake.folder),
+            is_partial=lake.far is not None,
             **asdict(limits),
             threads=max(1, (os.cpu_count() or 1) - 1),
             lanes=theirs,

@@ -7,7 +7,7 @@ segments themselves: three ranges of seq that touch and never overlap. What the 
 """
 # ruff: noqa: S608 - SQL is put together from names of ours and numbers; a client's text never is.
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -232,6 +232,10 @@ def _overlaps(min_ts_us: int, max_ts_us: int, bounds: Bounds) -> bool:
     )
 
 
+def no_need(files: Sequence[Partition]) -> None:
+    """Every file is there."""
+
+
 @dataclass
 class Builder:
     """Writes a request's views into its own connection. All names start with `tape_`."""
@@ -239,12 +243,14 @@ class Builder:
     cursor: duckdb.DuckDBPyConnection
     schema: str  # of the inner relations
     types: Mapping[str, Mapping[str, str]]  # DuckDB type by table and column
+    need: Callable[[Sequence[Partition]], None] = no_need
     _count: int = 0
     _kept: list[object] = field(default_factory=list)
     _views: list[str] = field(default_factory=list)
 
     def rows(self, moment: Moment, scope: Scope, after: Mapping[str, int] | None = None) -> str:
         """A SELECT of a moment's rows, in the table's own columns."""
+        self.need([file for part in moment.parts for file in part.files])
         sources = [self._files(moment.table, part, after) for part in moment.parts if part.files]
         sources += [
             self._loaded(moment.table, part, after) for part in moment.parts if part.hot is not None

@@ -14,7 +14,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
@@ -22,7 +22,7 @@ from enum import IntEnum
 import pyarrow as pa
 from pyarrow import ipc
 
-from core.errors import TooMuch
+from core.errors import BadSql, Forbidden, PipelineError, TooMuch, TooSlow, Unavailable
 
 SLOTS = 6
 # Sparse: only the pages a batch touches take memory.
@@ -40,7 +40,8 @@ class WorkerOptions:
     """What the process is told when it is started."""
 
     root: str
-    lake_url: str
+    lake: str  # the folder; nothing of a bucket is told to a process that runs SQL
+    is_partial: bool  # files may have to be asked for
     seconds: float
     rows: int
     bytes: int
@@ -56,6 +57,22 @@ def parse_options(text: str) -> WorkerOptions:
     return WorkerOptions(**facts)
 
 
+ERRORS: dict[str, type[PipelineError]] = {
+    kind.code: kind for kind in (BadSql, Forbidden, TooMuch, TooSlow, Unavailable)
+}
+
+
+def facts_of(error: PipelineError) -> dict[str, object]:
+    """An error as it travels."""
+    return {"code": error.code, "message": error.message, "hint": error.hint}
+
+
+def error_of(facts: Mapping[str, object]) -> PipelineError:
+    """The error that travelled."""
+    kind = ERRORS.get(str(facts["code"]), Unavailable)
+    return kind(str(facts["message"]), hint=str(facts["hint"]))
+
+
 class Kind(IntEnum):
     """What a frame is."""
 
@@ -67,6 +84,8 @@ class Kind(IntEnum):
     END = 6  # worker: JSON, all rows sent
     ERROR = 7  # worker: JSON with code, message, hint
     READY = 8  # worker: the process is up
+    WANT = 9  # worker: JSON, sealed files that are not on this machine; it waits
+    HAVE = 10  # asker: JSON, they are there; or code, message and hint of what went wrong
 
 
 @dataclass(frozen=True, slots=True)

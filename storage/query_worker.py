@@ -4,7 +4,7 @@ It serves a few lanes, one statement at a time each. A watchdog interrupts a sta
 cancelled or over its time, and kills the process if the interrupt is not heeded. It holds nothing
 anybody needs: hot rows are copies of the segments.
 
-    python -m storage.query_worker '{"root": ..., "lake_url": ..., "lanes": [...], ...}'
+    python -m storage.query_worker '{"root": ..., "lake": ..., "lanes": [...], ...}'
 """
 
 import os
@@ -14,8 +14,9 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -24,9 +25,10 @@ import pyarrow as pa
 from core.clock import NS_PER_S, Clock, SystemClock
 from core.errors import PipelineError, TooMuch, TooSlow, Unavailable
 from core.log import Log, start_logging
+from storage.manifest import Partition
 from storage.paths import Paths
 from storage.query_engine import Engine, EngineOptions, Session, translated
-from storage.query_tables import Scope
+from storage.query_tables import Scope, no_need
 from storage.query_wire import (
     GRACE_S,
     Channel,
@@ -34,6 +36,8 @@ from storage.query_wire import (
     Kind,
     SlotWriter,
     WorkerOptions,
+    error_of,
+    facts_of,
     parse_options,
 )
 
@@ -43,6 +47,7 @@ WATCH_S = 0.05
 LOAD_S = 0.1
 PRIORITY = 19
 FILES_MAX = 4_096
+FILES_ASKED_MAX = 50_000  # in one frame
 
 
 class Run:
@@ -66,6 +71,17 @@ class Run:
         finally:
             self._spent_ns += self._clock.monotonic_ns() - self._since_ns
             self._since_ns = None
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Leave out the time somebody else works for it."""
+        assert self._since_ns is not None
+        self._spent_ns += self._clock.monotonic_ns() - self._since_ns
+        self._since_ns = None
+        try:
+            yield
+        finally:
+            self._since_ns = self._clock.monotonic_ns()
 
     @property
     def is_working(self) -> bool:
@@ -99,6 +115,7 @@ class LaneServer:
         self._options = options
         self._clock = SystemClock()
         self._questions: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        self._had: queue.SimpleQueue[Frame] = queue.SimpleQueue()
         self._cancelled = 0
 
     def start(self) -> None:
@@ -122,6 +139,8 @@ class LaneServer:
                         self._slots.wake()
                 case Kind.QUESTION:
                     self._questions.put(frame)
+                case Kind.HAVE:
+                    self._had.put(frame)
                 case _:
                     raise AssertionError(frame.kind)
 
@@ -152,7 +171,8 @@ class LaneServer:
         if self._cancelled >= number:
             run.stop("cancelled")
         with run.working():
-            answer = self._engine.open(run.session, statement, _scope(facts))
+            need = partial(self._need, run) if self._options.is_partial else no_need
+            answer = self._engine.open(run.session, statement, _scope(facts), need)
             if facts.get("is_describe"):
                 self.channel.send(Kind.SCHEMA, answer.schema().serialize().to_pybytes())
                 self.channel.send_facts(Kind.END, {"rows": 0, "bytes": 0})
@@ -160,6 +180,16 @@ class LaneServer:
             schema, batches = answer.batches()
         self.channel.send(Kind.SCHEMA, schema.serialize().to_pybytes())
         self._stream(run, batches)
+
+    def _need(self, run: Run, files: Sequence[Partition]) -> None:
+        """Have the asker fetch files of a bucket: this process reaches no network."""
+        wanted = [(file.path, file.bytes) for file in files]
+        for start in range(0, len(wanted), FILES_ASKED_MAX):
+            self.channel.send_facts(Kind.WANT, {"files": wanted[start : start + FILES_ASKED_MAX]})
+            with run.waiting():
+                facts = self._had.get().facts()
+            if "code" in facts:
+                raise error_of(facts)
 
     def _stream(self, run: Run, batches: Iterator[pa.RecordBatch]) -> None:
         rows = sent_bytes = 0
@@ -189,12 +219,7 @@ class LaneServer:
         return translated(error)
 
     def _fail(self, error: PipelineError) -> None:
-        facts: dict[str, object] = {
-            "code": error.code,
-            "message": error.message,
-            "hint": error.hint,
-        }
-        self.channel.send_facts(Kind.ERROR, facts)
+        self.channel.send_facts(Kind.ERROR, facts_of(error))
 
     def watch(self) -> None:
         """Stop a statement that is over its time; end the process if it does not stop."""
@@ -253,7 +278,7 @@ def main(argument: str) -> None:
     _limit_process()
     engine = Engine(
         Paths(Path(options.root)),
-        options.lake_url,
+        options.lake,
         EngineOptions(options.memory_bytes, options.threads),
         clock,
     )

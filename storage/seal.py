@@ -22,7 +22,7 @@ from core.clock import HOUR_US, Clock
 from core.log import Log
 from core.schema import TABLES, Table
 from storage.bars import catch_up
-from storage.delta import sync, writer_lock
+from storage.lake import Lake, as_lake
 from storage.manifest import Manifest, Partition
 from storage.partition import SCRATCH, Draft, Step, no_step, whole, write_partition
 from storage.rollup import WIDTHS_US
@@ -45,11 +45,11 @@ class SealJob:
 class Sealer:
     """Writes to the lake. Threads and processes take turns at the lake's lock."""
 
-    def __init__(self, lake_url: str, clock: Clock, *, step: Step = no_step) -> None:
-        self._lake_url = lake_url
+    def __init__(self, lake: Lake | str, clock: Clock, *, step: Step = no_step) -> None:
+        self._lake = as_lake(lake)
         self._clock = clock
         self._step = step
-        self._manifests = {name: Manifest(lake_url, name) for name in TABLES}
+        self._manifests = {name: Manifest(self._lake, name) for name in TABLES}
 
     def manifest(self, table: str) -> Manifest:
         """The manifest this sealer publishes to."""
@@ -64,14 +64,15 @@ class Sealer:
     def seal_many(self, table: str, jobs: Sequence[SealJob]) -> list[Partition]:
         """Seal several symbols of a table in one version; return the new partitions.
 
-        Rows at or below a symbol's sealed seq are left out. Raises SealFailed: then either nothing
-        happened, or all rows are sealed and only bars are late; trying again is right in any case.
+        Rows at or below a symbol's sealed seq are left out. Raises SealFailed or LakeError: then
+        either nothing happened, or all rows are sealed and only bars are late; trying again is
+        right in any case.
         """
         assert not table.startswith("bars_"), "bars are made from trades"
         assert len({job.symbol for job in jobs}) == len(jobs), "one job a symbol"
         manifest = self._manifests[table]
-        with writer_lock(self._lake_url):
-            known = manifest.refresh().sealed_seq
+        with self._lake.writing():
+            known = manifest.fetch().sealed_seq
             news = [job for job in jobs if job.hi > known.get(job.symbol, 0)]
             added = [
                 partition
@@ -108,8 +109,8 @@ class Sealer:
             job = SealJob(symbol, (rows,), int(whole(rows, "seq").max()))
             return list(self._write(manifest, job, 0))
 
-        with writer_lock(self._lake_url), ThreadPoolExecutor(max(parts_max - 1, 1)) as pool:
-            manifest.refresh()
+        with self._lake.writing(), ThreadPoolExecutor(max(parts_max - 1, 1)) as pool:
+            manifest.fetch()
             added: list[Partition] = []
             written: deque[Future[list[Partition]]] = deque()
             for rows in parts:
@@ -127,11 +128,14 @@ class Sealer:
         return added
 
     def recover(self) -> None:
-        """Make the lake whole after a crash: drop what nobody lists, redo bars left undone."""
-        with writer_lock(self._lake_url):
+        """Make the lake whole after a crash: drop what nobody lists, redo bars left undone.
+
+        Raise LakeError.
+        """
+        with self._lake.writing():
             for manifest in self._manifests.values():
                 manifest.repair()
-                manifest.refresh()
+                manifest.fetch()
                 _drop_scratch(Path(manifest.url))
                 _drop_orphans(manifest)
             self._catch_up()
@@ -213,11 +217,15 @@ def _drop_scratch(root: Path) -> None:
 
 
 def _drop_orphans(manifest: Manifest) -> None:
-    """Unlink files that no version ever listed; those removed by a version wait for vacuum."""
+    """Delete files that no version ever listed; those removed by a version wait for vacuum."""
     alive, removed = manifest.snapshot().paths, manifest.tombstones()
-    for path in Path(manifest.url).rglob("*.parquet"):
-        is_ours = PARTITION_NAME.fullmatch(path.name) is not None
-        if is_ours and str(path) not in alive and str(path) not in removed:
-            log.warning("orphan.dropped", file=path)
-            path.unlink()
-            sync(path.parent)
+    orphans = [
+        path
+        for path in manifest.lake.files(manifest.table.name)
+        if PARTITION_NAME.fullmatch(path.rpartition("/")[2])
+        and path not in alive
+        and path not in removed
+    ]
+    for path in orphans:
+        log.warning("orphan.dropped", file=path)
+    manifest.lake.drop(orphans)

@@ -17,6 +17,7 @@ from core.errors import PartitionCorrupt
 from core.schema import FAST_TABLES, TABLES
 from storage.bars import bars_between
 from storage.disk import OsDisk
+from storage.lake import Lake
 from storage.layout import layout_of
 from storage.manifest import Manifest
 from storage.partition import group_rows, read_proven, read_range
@@ -86,8 +87,8 @@ def check_hot(paths: Paths, rng: random.Random) -> Spot | None:
 class Spotter:
     """Takes samples of one lake."""
 
-    def __init__(self, lake_url: str, rng: random.Random) -> None:
-        self._manifests: Mapping[str, Manifest] = {t: Manifest(lake_url, t) for t in TABLES}
+    def __init__(self, lake: Lake | str, rng: random.Random) -> None:
+        self._manifests: Mapping[str, Manifest] = {t: Manifest(lake, t) for t in TABLES}
         self._rng = rng
 
     def check_digest(self) -> Spot | None:
@@ -101,7 +102,7 @@ class Spotter:
         size = group_rows(TABLES[table])
         group = self._rng.randrange(-(-partition.rows // size))
         try:
-            rows = sum(batch.num_rows for batch in read_proven(partition.path, only=[group]))
+            rows = sum(batch.num_rows for batch in read_proven(partition.local(), only=[group]))
             matched, detail = rows, f"row group {group}"
         except PartitionCorrupt as error:
             rows, matched, detail = min(size, partition.rows), 0, error.message

@@ -5,13 +5,15 @@ values of one row group of each. It reports and changes nothing.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import PartitionCorrupt
 from core.schema import TABLES
 from storage.digest import prove_file
+from storage.lake import Lake
 from storage.manifest import Manifest, Partition
 from storage.partition import group_rows, read_proven
 
@@ -46,7 +48,7 @@ class Score:
 
 
 def verify(
-    lake_url: str,
+    lake: Lake | str,
     *,
     tables: Sequence[str] = tuple(TABLES),
     sample: int | None = None,
@@ -57,8 +59,8 @@ def verify(
 
     `tell` hears of each file once it is checked, and what is wrong with it: "" where nothing is.
     """
-    manifests = {table: Manifest(lake_url, table) for table in tables}
-    living = [p for manifest in manifests.values() for p in manifest.refresh().pruned()]
+    manifests = {table: Manifest(lake, table) for table in tables}
+    living = [p for manifest in manifests.values() for p in manifest.fetch().pruned()]
     if sample is not None:
         assert rng is not None, "a sample needs a source of chance"
         living = rng.sample(living, min(sample, len(living)))
@@ -79,22 +81,38 @@ def verify(
 def prove(partition: Partition, rng: random.Random | None = None) -> int:
     """Prove every byte of a file and every value, with `rng` the values of one row group alone.
 
-    Give the rows proven; raise PartitionCorrupt.
+    A file of a bucket is fetched again for it. Give the rows proven; raise PartitionCorrupt,
+    LakeError.
     """
-    _prove_size(partition)
-    prove_file(Path(partition.path))
     only = None
     if rng is not None:
         groups = -(-partition.rows // group_rows(TABLES[partition.table]))
         only = [rng.randrange(groups)]
-    rows = sum(int(batch.num_rows) for batch in read_proven(partition.path, only=only))
+    with _fresh(partition) as path:
+        _prove_size(partition, path)
+        prove_file(path)
+        rows = sum(int(batch.num_rows) for batch in read_proven(path, only=only))
     if only is None and rows != partition.rows:
         raise PartitionCorrupt(f"expected {partition.rows} rows, found {rows}")
     return rows
 
 
-def _prove_size(partition: Partition) -> None:
-    path = Path(partition.path)
+@contextmanager
+def _fresh(partition: Partition) -> Iterator[Path]:
+    """The file as the lake has it; one of a bucket is fetched again, and blamed by its own name."""
+    lake = partition.lake
+    if lake is None:
+        yield Path(partition.path)
+        return
+    with lake.fresh(partition) as path:
+        try:
+            yield path
+        except PartitionCorrupt as error:
+            message = error.message.replace(str(path), partition.path)
+            raise PartitionCorrupt(message, hint=error.hint) from error
+
+
+def _prove_size(partition: Partition, path: Path) -> None:
     size = path.stat().st_size if path.exists() else -1
     if size != partition.bytes:
         raise PartitionCorrupt(f"expected {partition.bytes} bytes, found {size} (-1: no file)")

@@ -16,6 +16,7 @@ from core.schema import TABLES
 from storage.cold import cold_parts
 from storage.head import Watermarks
 from storage.hot import HotReader
+from storage.lake import Lake, as_lake
 from storage.manifest import Manifest, Partition, Snapshot
 from storage.paths import Paths
 from storage.ranges import Range, Seqs
@@ -187,8 +188,8 @@ def _row_bytes(table: str) -> int:
 class Manifests:
     """The newest manifest snapshot of each table, re-read when the writer says it moved."""
 
-    def __init__(self, lake_url: str) -> None:
-        self._lake_url = lake_url
+    def __init__(self, lake: Lake | str) -> None:
+        self._lake = as_lake(lake)
         self._manifests: dict[str, Manifest] = {}
         self._seen: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -198,7 +199,7 @@ class Manifests:
         with self._lock:
             manifest = self._manifests.get(table)
             if manifest is None:
-                manifest = Manifest(self._lake_url, table)
+                manifest = Manifest(self._lake, table)
                 self._manifests[table] = manifest
                 self._seen[table] = -1
             if self._seen[table] != version:
@@ -211,9 +212,9 @@ class Manifests:
 class Views:
     """Gives the present View; one per process."""
 
-    def __init__(self, paths: Paths, lake_url: str) -> None:
+    def __init__(self, paths: Paths, lake: Lake | str) -> None:
         self.hot = HotReader(paths)
-        self._view = View(self.hot, Manifests(lake_url))
+        self._view = View(self.hot, Manifests(lake))
 
     def view(self) -> View:
         """What may be seen now."""

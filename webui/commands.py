@@ -5,6 +5,7 @@ from collections.abc import Callable
 from core.board import read_boards
 from core.clock import Clock
 from core.settings import Settings, reachable
+from storage.lake import lake_of
 from storage.paths import Paths
 from webui.sessions import LINK_S, make_link
 from webui.status import Status, gather
@@ -18,7 +19,7 @@ def status_command(settings: Settings, clock: Clock, say: Say) -> int:
     """Show every part, symbol and watermark; 1 where nothing runs or a part is down."""
     paths = Paths(settings.data_dir)
     now_ns = clock.now_ns()
-    status = gather(read_boards(paths.run, now_ns), StoreTape(paths, settings.lake_url), now_ns)
+    status = gather(read_boards(paths.run, now_ns), StoreTape(paths, lake_of(settings)), now_ns)
     _say_services(status, say)
     _say_tape(status, say)
     return 1 if status["state"] == "down" else 0

@@ -8,6 +8,7 @@ from core.clock import Clock
 from core.settings import Settings
 from flight_server.keys import KeyRing
 from storage.disk import OsDisk
+from storage.lake import lake_of
 from storage.paths import Paths
 from storage.proofs import Proofs
 from webui.access import Gate
@@ -55,7 +56,7 @@ def open_house(settings: Settings, clock: Clock, *, is_demo: bool = False) -> Ho
     gate = Gate(ring, sessions, is_demo=is_demo, is_secure=is_secure)
     journal = Journal(paths.journal, clock)
     journal.note("web", "ok", "Dashboard started")
-    tape = StoreTape(paths, settings.lake_url)
+    tape = StoreTape(paths, lake_of(settings))
     hub = Hub(Gatherer(settings, tape, journal, clock), clock)
     assets = load_assets()
     pages = Pages(hub, assets)

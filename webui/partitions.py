@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from core.clock import NS_PER_MS, Clock
-from core.errors import BadTicket, PartitionCorrupt, PipelineError, TooMuch
+from core.errors import BadTicket, PartitionCorrupt, PipelineError, TooMuch, Unavailable
 from core.log import Log
 from core.schema import TABLES
 from storage.digest import file_crc
@@ -116,8 +116,8 @@ class Partitions:
         samples = samples_of(self.now.ledger.account.checks)
         checked = checked_of(part, self.proofs.read().get(part.path), samples)
         try:
-            checksum = file_crc(Path(part.path))
-        except PartitionCorrupt:
+            checksum = file_crc(Path(part.local()))
+        except (PartitionCorrupt, Unavailable):
             checksum = "cannot be read"
         groups = -(-part.rows // group_rows(TABLES[part.table]))
         facts: list[tuple[str, str | int]] = [

@@ -10,6 +10,7 @@ import pyarrow as pa
 from core.errors import Unavailable
 from storage.cold import cold_parts
 from storage.head import Watermarks
+from storage.lake import Lake
 from storage.manifest import Snapshot
 from storage.paths import Paths
 from storage.ranges import Range
@@ -32,9 +33,9 @@ class LastPrice(NamedTuple):
 class StoreTape:
     """The store as the pages see it; opened when first asked, since it may start after us."""
 
-    def __init__(self, paths: Paths, lake_url: str) -> None:
+    def __init__(self, paths: Paths, lake: Lake | str) -> None:
         self._paths = paths
-        self._lake_url = lake_url
+        self._lake = lake
         self._opened: Views | None = None
         self._lock = threading.Lock()
 
@@ -124,7 +125,7 @@ class StoreTape:
     def _views(self) -> Views:
         with self._lock:
             if self._opened is None:
-                self._opened = Views(self._paths, self._lake_url)
+                self._opened = Views(self._paths, self._lake)
             return self._opened
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from core.clock import US_PER_S
 from storage.compact import compact
-from storage.delta import writer_lock
+from storage.lake import as_lake
 from storage.seal import Sealer
 from storage.verify import verify
 from tests.fakes.lake_rows import (
@@ -145,7 +145,7 @@ def test_a_killed_sealer_leaves_a_lake_that_goes_on(tmp_path, seed):
             for _ in range(chance.randrange(1, 60)):
                 assert child.stdout.readline(), "the child must not end by itself"
             child.kill()
-        with writer_lock(str(tmp_path)):
+        with as_lake(str(tmp_path)).writing():
             pass  # a dead process holds no lock
     sealer = Sealer(str(tmp_path), ManualClock())
     sealer.recover()

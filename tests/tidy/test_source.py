@@ -21,6 +21,7 @@ DOORS = {
     "duckdb": ["storage/query*.py"],
     "httpx": ["ingest/*"],
     "jinja2": ["webui/*"],
+    "obstore": ["storage/bucket.py"],
     "pyarrow.flight": ["flight_server/*", "bench/*", "tickflight.py"],
     "redis": ["storage/bus*.py"],
     "rich": ["tickflight.py", "bench/*", "*/commands.py", "*/doctor.py"],

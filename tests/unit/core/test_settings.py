@@ -117,7 +117,8 @@ def test_a_certificate_without_its_key_is_a_fault():
 
 @pytest.mark.parametrize("name", sorted(SECRETS))
 def test_a_secret_never_shows_in_the_settings_words(name):
-    given = {secret: "hunter2" for secret in SECRETS if secret.startswith("TASTYTRADE")}
+    paired = ("TASTYTRADE", "AWS")
+    given = {secret: "hunter2" for secret in SECRETS if secret.startswith(paired)}
     given[name] = "redis://:hunter2@host" if name == "REDIS_URL" else "hunter2"
     assert "hunter2" not in repr(load(environ=given))
     assert "hunter2" not in str(load(environ=given))
@@ -133,6 +134,37 @@ def test_the_lake_is_below_the_data_folder_unless_told_otherwise(tmp_path):
     settings = load({"DATA_DIR": str(tmp_path)})
     assert settings.lake_url == str(tmp_path / "lake")
     assert load({"LAKE_URL": "s3://tape"}).lake_url == "s3://tape"
+    assert load({"LAKE_URL": "s3://tape/prod/mnq/"}).lake_url == "s3://tape/prod/mnq"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "gs://tape/lake",
+        "s3://",
+        "s3:///lake",
+        "s3://key:hunter2@tape/lake",
+        "s3://tape/a?token=hunter2@",
+        "s3://tape/../other",
+        "s3://tape/a b",
+    ],
+)
+def test_an_address_that_can_be_no_bucket_is_refused_without_what_may_be_a_key(url):
+    told = faults(LAKE_URL=url)[0]
+    assert "s3://BUCKET/PREFIX" in told
+    assert "hunter2" not in told
+
+
+def test_half_a_key_of_the_bucket_is_a_fault():
+    assert faults(AWS_ACCESS_KEY_ID="K") == [
+        "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: give both or neither"
+    ]
+
+
+def test_an_empty_key_is_not_handed_to_a_child_as_one():
+    assert "AWS_SESSION_TOKEN" not in load().as_env()
+    key = {"AWS_ACCESS_KEY_ID": "K", "AWS_SECRET_ACCESS_KEY": "S"}
+    assert load(environ=key).as_env().items() >= key.items()
 
 
 def test_the_data_folder_is_absolute():

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.clock import HOUR_US
-from core.errors import SealFailed, SettingsError
+from core.errors import SealFailed
 from storage.delta import CHECKPOINT_EVERY, Change, DeltaLog, LogFile
+from storage.lake import Lake
 from storage.manifest import Manifest, Partition, lake_schema
 from tests.fakes.lake_rows import HOUR_14_US
 from tests.fakes.manual_clock import OPEN_NS
@@ -93,7 +94,7 @@ def test_sealing_backwards_is_refused(tmp_path):
 
 def test_a_writer_with_a_stale_log_cannot_seal_the_same_symbol(tmp_path):
     def log():
-        return DeltaLog(str(tmp_path / "trades"), lake_schema(ANYWHERE.table), ["symbol", "date"])
+        return DeltaLog(Lake(tmp_path), "trades", lake_schema(ANYWHERE.table), ["symbol", "date"])
 
     def change(name):
         values = {"symbol": "MNQ", "date": "2026-11-20"}
@@ -153,11 +154,6 @@ def test_statistics_in_the_log_are_exact_to_the_microsecond(tmp_path):
     assert stats["maxValues"]["ts_event"] == "2026-11-20T14:00:00.123457"
     assert stats["maxValues"]["seq"] == 20
     assert stats["numRecords"] == 10
-
-
-def test_a_bucket_is_refused_in_words(tmp_path):
-    with pytest.raises(SettingsError, match="LAKE_URL"):
-        Manifest("s3://bucket/lake", "trades")
 
 
 TIMES = st.integers(-5, 60)
