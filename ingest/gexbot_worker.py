@@ -10,7 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -23,7 +23,7 @@ from ingest.gex_import import Importer, Sink
 from ingest.gex_inflate import Limits
 from ingest.gex_queue import EOD, Job, JobQueue, JobState
 from ingest.gexbot_client import Access, FeedSlowed
-from ingest.gexbot_download import Fetch, LinkExpired
+from ingest.gexbot_download import Fetch, Fetched, LinkExpired
 from storage.intake import IntakeClient
 from storage.lake import lake_of
 from storage.paths import Paths
@@ -31,6 +31,7 @@ from storage.view import View, Views
 
 log = Log("gex")
 ATTEMPTS_MAX: Final = 5
+EOD_ATTEMPTS_MAX: Final = 32  # it may be made hours after the close
 BACKOFF_S: Final = 5.0
 BACKOFF_S_MAX: Final = 600.0
 NICENESS: Final = 10
@@ -79,8 +80,7 @@ class Worker:
 
     def _take(self, job: Job, target: Path) -> dict[str, object]:
         if job.kind == EOD:
-            url = f"{self.access.base_url.rstrip('/')}/hist/eod/{job.series.ticker}"
-            fetched = self.fetch(url, target, self.access.headers())
+            fetched = self._fetch_eod(job, target)
         else:
             fetched = self.fetch(job.url, target)
         told: dict[str, object] = {"bytes": fetched.size_bytes, "sha256": fetched.sha256}
@@ -100,10 +100,24 @@ class Worker:
             raise FeedLost(f"the archive does not hold {job.series} yet")
         return told | taken[0].facts()
 
+    def _fetch_eod(self, job: Job, target: Path) -> Fetched:
+        """From the operator's own address, which may be anywhere."""
+        url = f"{self.access.base_url.rstrip('/')}/hist/eod/{job.series.ticker}"
+        fetch = replace(self.fetch, only_public=False)
+        try:
+            return fetch(url, target, self.access.headers())
+        except LinkExpired as error:
+            raise FeedLost(f"the end-of-day file is not there: {error.message}") from error
+        except FeedRefused as error:
+            raise FeedRefused(
+                error.message, hint="check GEXBOT_API_KEY and GEXBOT_BASE_URL"
+            ) from error
+
     def _settle(self, job: Job, error: PipelineError) -> None:
         """Try again later, or give up, by what went wrong."""
         state = next((_ENDS[kind] for kind in type(error).__mro__ if kind in _ENDS), None)
-        if state is None and job.attempts >= ATTEMPTS_MAX:
+        attempts_max = EOD_ATTEMPTS_MAX if job.kind == EOD else ATTEMPTS_MAX
+        if state is None and job.attempts >= attempts_max:
             state = "failed"
         if state is not None:
             told = f"{error.message}; {error.hint}" if error.hint else error.message

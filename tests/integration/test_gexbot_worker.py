@@ -76,9 +76,9 @@ class Desk:
         asked = read_request({"url": url, **more}, self.rules, self.clock.now_ns())
         return self.queue.add_link(asked)[0]
 
-    def work(self):
+    def work(self, *, only_public=False):
         views = Views(self.paths, self.settings.lake_url)
-        fetch = Fetch(LIMITS, self.clock, lambda: False, only_public=False, verify=self.trust)
+        fetch = Fetch(LIMITS, self.clock, lambda: False, only_public, verify=self.trust)
         Worker(
             self.queue,
             fetch,
@@ -136,7 +136,7 @@ def test_a_file_is_fetched_checked_and_published_once(desk, host):
 def test_the_end_of_day_archive_is_asked_for_with_the_key_and_its_series_imported(desk, host):
     host.files["eod/NQ_NDX.zip"] = eod_zip(DAY)
     desk.queue.add_eod(Series("NQ_NDX", "classic", "gex_zero", "2026-11-20"), "localhost")
-    desk.work()
+    desk.work(only_public=True)  # that is for links we are handed; this address is the operator's
     assert desk.queue.counts() == {"done": 1}
     assert {row["category"] for row in desk.rows()} == {"gex_zero"}
     assert {row["via"] for row in desk.rows()} == {"eod"}
@@ -156,6 +156,22 @@ def test_an_archive_of_another_day_is_asked_for_again_later(desk, host):
     assert "does not hold" in found.error
     assert found.due_ns > desk.clock.now_ns()
     assert desk.rows() == []
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_an_archive_that_is_not_there_yet_is_asked_for_for_hours(desk, host, status):
+    host.answers["/v2/hist/eod/NQ_NDX"] = [error(status, "No data.")] * 50
+    job = desk.queue.add_eod(Series("NQ_NDX", "classic", "gex_zero", "2026-11-20"), "localhost")
+    waited_s = 0
+    while desk.queue.get(job.id).state == "queued":
+        desk.work()
+        job = desk.queue.get(job.id)
+        if job.state == "queued":
+            assert "fresh link" not in job.error
+            waited_s += (job.due_ns - desk.clock.now_ns()) / NS_PER_S
+            desk.queue.put_back(job, job.error, 0)
+    assert job.state == "failed"
+    assert 3 * 3_600 < waited_s < 12 * 3_600
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
