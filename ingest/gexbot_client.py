@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+import anyio
 import httpx
 
-from core.clock import Clock
+from core.clock import NS_PER_S, Clock
 from core.errors import FeedError, FeedGarbled, FeedLost, FeedRefused
 from ingest.clock_proof import clock_error_s
 from ingest.gex_values import parse_json
@@ -25,7 +26,7 @@ BODY_BYTES_MAX: Final = 4 * 2**20
 FIRST_TIMEOUT_S: Final = 3.0  # a first TLS connection takes long
 TIMEOUT_S: Final = 1.0
 KEEP_ALIVE_S: Final = 120.0
-RETRY_AFTER_S_MAX: Final = 300.0
+RETRY_AFTER_S_MAX: Final = 86_400.0
 
 
 class FeedSlowed(FeedError):
@@ -65,7 +66,8 @@ class Access:
         return f"/{ticker}/classic/{'zero' if self.is_legacy else 'gex_zero'}"
 
     def _bare(self) -> str:
-        return self.key.strip().removeprefix("Bearer ").strip()
+        bare = self.key.strip()
+        return bare[len("bearer ") :].strip() if bare.lower().startswith("bearer ") else bare
 
     def _secret(self) -> str:
         return PREFIX + self._bare().removeprefix(PREFIX)
@@ -91,7 +93,7 @@ class Gexbot:
         self._http = http
         self._access = access
         self._clock = clock
-        self._is_warm = False
+        self._warm_until_ns = 0  # so long the last connection should still stand
         self.request_count = 0
 
     async def fetch_chain(self, ticker: str) -> Answer:
@@ -112,20 +114,24 @@ class Gexbot:
 
     async def fetch(self, path: str) -> Answer:
         """One answer to one GET."""
-        timeout_s = TIMEOUT_S if self._is_warm else FIRST_TIMEOUT_S
         began_ns, asked_ns = self._clock.monotonic_ns(), self._clock.now_ns()
+        timeout_s = TIMEOUT_S if began_ns < self._warm_until_ns else FIRST_TIMEOUT_S
         self.request_count += 1
         try:
-            async with self._http.stream(
-                "GET", path, params=self._access.params(), timeout=timeout_s
-            ) as response:
-                body = await _read(response)
-        except httpx.TimeoutException as error:
+            with anyio.fail_after(timeout_s):  # in all, however slowly something comes
+                async with self._http.stream(
+                    "GET", path, params=self._access.params(), timeout=timeout_s
+                ) as response:
+                    body = await _read(response)
+        except (TimeoutError, httpx.TimeoutException) as error:
+            self._warm_until_ns = 0
             raise FeedLost(f"no answer within {timeout_s:g} s") from error
         except httpx.HTTPError as error:
+            self._warm_until_ns = 0
             raise FeedLost(f"the connection broke: {type(error).__name__}") from error
-        self._is_warm = True
-        ms = (self._clock.monotonic_ns() - began_ns) / 1e6
+        came_ns = self._clock.monotonic_ns()
+        self._warm_until_ns = came_ns + int(KEEP_ALIVE_S * NS_PER_S)
+        ms = (came_ns - began_ns) / 1e6
         _check(response, body)
         recv_ns = self._clock.now_ns()
         error_s = clock_error_s(response.headers.get("date"), asked_ns, recv_ns)
@@ -176,7 +182,7 @@ def _check(response: httpx.Response, body: bytes) -> None:
 
 
 def retry_after_s(headers: httpx.Headers) -> float | None:
-    """How long the service asks to wait, at most five minutes; None where it says not."""
+    """How long the service asks to wait, at most a day; None where it says not."""
     text = headers.get("retry-after", "").strip()
     if text.isdecimal() and len(text) < 10:
         return min(float(text), RETRY_AFTER_S_MAX)

@@ -54,7 +54,7 @@ class _Ticker:
     fetch_ms: Latencies = field(default_factory=Latencies)
     store_ms: Latencies = field(default_factory=Latencies)
     last_ns: int = 0
-    wait_until_ns: int = 0
+    wait_until_ns: int = 0  # by the clock that never runs back
     failures: int = 0
 
     @property
@@ -106,7 +106,8 @@ class Poller:
         grid = Grid(self._clock.monotonic_ns(), self._period_ns)
         while True:
             now_ns = self._clock.now_ns()
-            if now_ns >= ticker.wait_until_ns and self._plan.is_due(now_ns, ticker.last_ns):
+            has_waited = self._clock.monotonic_ns() >= ticker.wait_until_ns
+            if has_waited and self._plan.is_due(now_ns, ticker.last_ns):
                 ticker.last_ns = now_ns
                 if not await self._poll(ticker):
                     return
@@ -191,7 +192,7 @@ class Poller:
             wait_s = min(BACKOFF_S * 2.0**ticker.failures, BACKOFF_S_MAX)
             wait_s *= self._random.uniform(0.75, 1.0)
         ticker.failures += 1
-        ticker.wait_until_ns = self._clock.now_ns() + int(wait_s * NS_PER_S)
+        ticker.wait_until_ns = self._clock.monotonic_ns() + int(wait_s * NS_PER_S)
         board = self._place.board
         board.count(f"gexbot.{ticker.name}.slowed")
         board.state(ticker.part, "degraded", f"{error.message}; waits {wait_s:.1f} s")

@@ -79,10 +79,7 @@ class Worker:
             target.unlink(missing_ok=True)
 
     def _take(self, job: Job, target: Path) -> dict[str, object]:
-        if job.kind == EOD:
-            fetched = self._fetch_eod(job, target)
-        else:
-            fetched = self.fetch(job.url, target)
+        fetched = self._fetch_eod(job, target) if job.kind == EOD else self.fetch(job.url, target)
         told: dict[str, object] = {"bytes": fetched.size_bytes, "sha256": fetched.sha256}
         self.queue.progress(job, told)
         with closing(self.connect()) as sink:

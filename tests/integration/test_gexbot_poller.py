@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import anyio
 import pytest
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from core.board import Board
 from core.clock import NS_PER_S
@@ -163,6 +163,33 @@ def test_a_timeout_is_counted_and_the_next_moment_is_asked_again(desk, gexbot):
         until(lambda: desk.counter("failures") == 1)
         until(lambda: desk.counter("rows") == 2)
     assert desk.counter("polls") < 80  # the moments that passed meanwhile are left out
+
+
+def test_an_answer_that_drips_is_given_up_like_one_that_does_not_come(desk, gexbot):
+    async def dripping():
+        for _ in range(1_000):
+            yield b" "
+            await anyio.sleep(0.05)
+
+    gexbot.answers[PATH] = [JSONResponse(made.chain(made.OPEN_S)), StreamingResponse(dripping())]
+    with desk.polling("NQ_NDX"):
+        until(lambda: desk.counter("failures") == 1)
+        until(lambda: desk.counter("rows") == 2)
+
+
+def test_a_new_connection_is_given_longer_than_one_that_stands(desk, gexbot):
+    gexbot.answers[PATH] = [JSONResponse(made.chain(made.OPEN_S)), 1.5, 1.5]
+    with desk.polling("NQ_NDX"):
+        until(lambda: desk.counter("rows") == 2)
+    assert desk.counter("failures") == 1, "the second slow answer came to a new connection"
+
+
+def test_a_clock_that_steps_back_does_not_prolong_a_wait(desk, gexbot):
+    gexbot.answers[PATH] = [error(429, "Rate limit exceeded.", {"retry-after": "1"})]
+    with desk.polling("NQ_NDX"):
+        until(lambda: desk.counter("slowed") == 1)
+        desk.clock.step_s(-60)
+        until(lambda: desk.counter("rows") == 1)
 
 
 @pytest.mark.parametrize(
