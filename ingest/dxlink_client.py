@@ -5,6 +5,7 @@ few words that keep a connection going and judges no data. Before a token is too
 connection is made beside the first; where that fails the first is kept.
 """
 
+import asyncio
 import random
 import ssl
 from collections import deque
@@ -14,10 +15,8 @@ from types import TracebackType
 from typing import Protocol
 
 import anyio
-import anyio.from_thread
 import orjson
 from anyio.abc import TaskGroup
-from anyio.lowlevel import EventLoopToken, current_token
 from websockets.exceptions import WebSocketException
 
 from core.board import Board
@@ -134,12 +133,12 @@ class Client:
         self._links: dict[int, Link] = {}
         self._connections = 0
         self._logins: deque[float] = deque(maxlen=LOGINS_MAX)  # when, by the loop
-        self._loop: EventLoopToken | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._house: TaskGroup | None = None
 
     async def run(self, started: Callable[[], None] = lambda: None) -> None:
         """Stay connected until `stop`."""
-        self._loop = current_token()
+        self._loop = asyncio.get_running_loop()
         async with anyio.create_task_group() as house:
             self._house = house
             started()
@@ -171,11 +170,12 @@ class Client:
         self._from_outside(cancel)
 
     def _from_outside(self, action: Callable[[], None]) -> None:
+        """Have the loop do something. Nobody waits for it: a loop that is ending might not."""
         if self._loop is None:
             return  # never got as far as a connection
         try:
-            anyio.from_thread.run_sync(action, token=self._loop)
-        except anyio.RunFinishedError:
+            self._loop.call_soon_threadsafe(action)
+        except RuntimeError:
             return  # the loop has ended, and with it every connection
 
     async def _stay_connected(self, house: TaskGroup) -> None:
