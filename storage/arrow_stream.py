@@ -1,5 +1,6 @@
 """One batch as an Arrow IPC stream that stands alone, and back."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -31,6 +32,22 @@ def arrow_batch(raw: bytes | memoryview) -> pa.RecordBatch:
         return pa.ipc.read_record_batch(buffer.slice(head), schema)
     with pa.ipc.open_stream(buffer) as reader:
         return reader.read_next_batch()
+
+
+def arrow_batches(raws: Sequence[bytes | memoryview]) -> list[pa.RecordBatch]:
+    """The batches of some streams; raise ArrowInvalid.
+
+    Those that begin with the same head are read as one stream, which takes a fraction of what
+    opening each takes.
+    """
+    if len(raws) > 1:
+        head = raws[0][: head_bytes(raws[0])]
+        size = len(head)
+        if all(raw[:size] == head and raw[-len(END) :] == END for raw in raws):
+            whole = b"".join((head, *(raw[size : -len(END)] for raw in raws), END))
+            with pa.ipc.open_stream(whole) as reader:
+                return list(reader)
+    return [arrow_batch(raw) for raw in raws]
 
 
 def head_bytes(raw: bytes | memoryview) -> int:

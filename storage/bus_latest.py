@@ -12,17 +12,33 @@ import pyarrow as pa
 from core.clock import NS_PER_US
 from storage.bus_entries import Snapshot, snapshots
 from storage.bus_keys import LastTrade, latest_key
+from storage.head import SLOTS_START
 from storage.hot import HotReader
-from storage.reader import FastReader, MappedBlock
+from storage.reader import FastReader
 
 GEX_ROWS_LOOKED_AT = 256
+ROW_MASK = 0xFFFF
+TOLD = ("seq", "ts_event", "ts_ns", "price", "size", "bid", "ask")
+
+
+class _Values(NamedTuple):
+    """What is told of the trades of a block, at a place that the head of the table names."""
+
+    place: int
+    seqs: memoryview
+    times_us: memoryview
+    rest_ns: memoryview
+    prices: memoryview
+    sizes: memoryview
+    bids: memoryview
+    asks: memoryview
 
 
 class _Spot(NamedTuple):
     """Where a trade lies."""
 
     seq: int
-    block: MappedBlock
+    values: _Values
     row: int
 
 
@@ -34,6 +50,8 @@ class LastTrades:
         trades = hot.table("trades")
         assert isinstance(trades, FastReader)
         self._trades = trades
+        self._slots: dict[str, int] = {}  # where the head says where a symbol's trade is
+        self._values: dict[str, _Values] = {}
         self._told: dict[str, int] = {}  # seqs
         self._waiting: dict[str, _Spot] = {}
         self._telling: dict[str, int] = {}
@@ -64,21 +82,32 @@ class LastTrades:
         self._told |= self._telling
 
     def _newest(self, symbol: str) -> _Spot | None:
-        code = self._hot.words.code("symbol", symbol)
-        place = None if code is None else self._trades.head.latest(code)
-        if place is None:
+        slot = self._slots.get(symbol)
+        if slot is None:
+            code = self._hot.words.code("symbol", symbol)
+            if code is None:
+                return None
+            slot = self._slots[symbol] = SLOTS_START + code
+        packed = self._trades.head.words[slot]
+        if packed == 0:
             return None
-        segment, number, row = place
-        block = self._trades.block_at(segment, number)
-        return None if block is None else _Spot(block.seqs[row], block, row)
+        place, row = packed >> 16, (packed & ROW_MASK) - 1
+        values = self._values.get(symbol)
+        if values is None or values.place != place:
+            block = self._trades.block_at(packed >> 32, place & ROW_MASK)
+            if block is None:
+                return None
+            columns = (block.values[name].data for name in TOLD)
+            values = self._values[symbol] = _Values(place, *columns)
+        return _Spot(values.seqs[row], values, row)
 
 
 def _told(symbol: str, spot: _Spot) -> LastTrade:
-    row, values = spot.row, spot.block.values
-    time_ns = values["ts_event"].item(row) * NS_PER_US + values["ts_ns"].item(row)
-    price, bid, ask = (repr(values[name].item(row)).encode() for name in ("price", "bid", "ask"))
-    told = symbol.encode(), b"%d" % spot.seq, b"%d" % time_ns
-    return LastTrade(latest_key(symbol), *told, price, b"%d" % values["size"].item(row), bid, ask)
+    row, of = spot.row, spot.values
+    time_ns = of.times_us[row] * NS_PER_US + of.rest_ns[row]
+    told = symbol.encode(), b"%d" % spot.seq, b"%d" % time_ns, b"%r" % of.prices[row]
+    more = b"%d" % of.sizes[row], b"%r" % of.bids[row], b"%r" % of.asks[row]
+    return LastTrade(latest_key(symbol), *told, *more)
 
 
 class NewestSnapshots:

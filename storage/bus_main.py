@@ -12,7 +12,7 @@ from core.schema import TABLES
 from core.settings import Settings
 from storage.bus import Bus
 from storage.bus_copy import Copy
-from storage.bus_mirror import Mirror
+from storage.bus_mirror import Mirror, Shared
 from storage.copy_store import CopyPlace, check_is_copy
 from storage.disk import OsDisk
 from storage.lake import lake_of, pull_at_start
@@ -39,9 +39,10 @@ def run_mirror(
     bus = open_bus(settings.text("REDIS_URL"), "tickflight-mirror")
     board = Board("mirror", clock)
     views = Views(paths, lake_of(settings))
-    mirror = Mirror(
-        views, bus, tape_id(paths, OsDisk()), settings.number("HOT_MINUTES"), clock, board
+    shared = Shared(
+        tape_id(paths, OsDisk()), settings.number("HOT_MINUTES"), settings.number("COMMIT_MS")
     )
+    mirror = Mirror(views, bus, shared, clock, board)
     showing = threading.Thread(
         target=keep_fresh, args=(board, paths, mirror.show, stopping), name="board"
     )

@@ -9,7 +9,7 @@ streams go on at the hour's start.
 import threading
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from core.board import Board
@@ -39,10 +39,12 @@ from storage.head import Word
 from storage.view import Views
 
 log = Log("mirror")
-LOOK_S: Final = 0.008  # at one word; about as long as a commit takes to go through all tables
+LOOK_S: Final = 0.004  # at one word, from when rows should have become durable again
+LOOK_S_MAX: Final = 0.012  # where they have not
 LOOK_AT_ALL_S: Final = 0.25  # at tables whose rows may wait, seals, rows durable in another way
 STAMP_S: Final = 1.0
-TRIM_S: Final = 5.0
+CHECK_S: Final = 5.0
+TRIM_S: Final = 20.0
 ROUND_ROWS_MIN: Final = 256
 ROUND_ROWS_MAX: Final = 32_768
 LAGS_KEPT_S: Final = 10
@@ -50,19 +52,25 @@ LAGS_KEPT_MAX: Final = 10_000
 TAKEN_UP: Final = "it is taken up again and filled in from the tape"
 
 
-class Mirror:
-    """Follows the tape until told to stop; `run` does not raise for what Redis does.
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What is shared: an id that tells this tape from others, and how many minutes of it.
 
-    `tape_id` tells this tape from others; rows of the last `hot_minutes` are kept on Redis.
+    Rows become durable every `commit_ms`, which says when to look for them.
     """
 
-    def __init__(
-        self, views: Views, bus: Bus, tape_id: str, hot_minutes: int, clock: Clock, board: Board
-    ) -> None:
+    tape_id: str
+    hot_minutes: int
+    commit_ms: int
+
+
+class Mirror:
+    """Follows the tape until told to stop; `run` does not raise for what Redis does."""
+
+    def __init__(self, views: Views, bus: Bus, shared: Shared, clock: Clock, board: Board) -> None:
         self._views = views
         self._bus = bus
-        self._tape_id = tape_id
-        self._hot_minutes = hot_minutes
+        self._shared = shared
         self._clock = clock
         self._board = board
         self._round = 0
@@ -81,7 +89,9 @@ class Mirror:
         self._looked_at_all_ns = 0
         self._news = 0
         self._passes = 0
+        self._passed_ns = 0
         self._stamped_ns = 0
+        self._checked_ns = 0
         self._trimmed_ns = 0
         self._is_linked = False
 
@@ -126,7 +136,7 @@ class Mirror:
     def _take_up(self) -> None:
         """Find out what Redis has; raise BusRefused where it is not of this tape."""
         state = self._bus.tape()
-        if state is not None and state.id != self._tape_id:
+        if state is not None and state.id != self._shared.tape_id:
             raise BusRefused(
                 f"Redis at {self._bus.place} carries the tape of another data folder",
                 hint="use another database, as in redis://HOST:6379/1, or delete its tickflight:* "
@@ -141,7 +151,9 @@ class Mirror:
         self._snapshots = NewestSnapshots(hot, self._marks["gex"].last_seq)
         self._gatherer = Gatherer(hot, self._tops, self._snapshots)
         self._stamped_ns, self._looked_ns = 0, self._clock.monotonic_ns()
-        self._trim(self._marks)
+        self._checked_ns = self._looked_ns
+        self._tell_fronts()
+        self._trim(is_anew=True)
         log.info("mirror.took_up", place=self._bus.place, round=self._round)
 
     def _resumed(self, table: str, marks: Marks | None) -> Marks:
@@ -175,7 +187,8 @@ class Mirror:
 
     def _floor(self, table: str, marks: Marks | None) -> int:
         """The first seq to keep on Redis; it never goes back."""
-        cutoff_us = (self._clock.now_ns() - self._hot_minutes * MINUTE_NS) // NS_PER_US
+        hot_ns = self._shared.hot_minutes * MINUTE_NS
+        cutoff_us = (self._clock.now_ns() - hot_ns) // NS_PER_US
         after_seq = marks.first_seq - 1 if marks else 0
         return first_needed(self._views.view(), table, cutoff_us=cutoff_us, after_seq=after_seq)
 
@@ -184,9 +197,12 @@ class Mirror:
     def _step(self) -> None:
         """One look at the tape; raise BusLost where Redis has to be taken up again."""
         looked_ns = self._clock.monotonic_ns()
-        if looked_ns - self._trimmed_ns > TRIM_S * NS_PER_S:
+        if looked_ns - self._checked_ns > CHECK_S * NS_PER_S:
+            self._checked_ns = looked_ns
             self._check_streams()
-            self._trim({t: m for t, m in self._marks.items() if self._floor(t, m) > m.first_seq})
+            self._tell_fronts()
+        if looked_ns - self._trimmed_ns > TRIM_S * NS_PER_S:
+            self._trim(is_anew=False)
         since_ns = self._durable_since_ns(looked_ns)
         is_all_due = looked_ns - self._looked_at_all_ns >= LOOK_AT_ALL_S * NS_PER_S
         tables = MIRRORED if is_all_due else AT_ONCE
@@ -216,16 +232,19 @@ class Mirror:
         # Of several passes since the last look only the last one's time is known.
         is_one = passes - self._passes <= 1
         since_ns = max(passed_ns, self._looked_ns) if is_one else self._looked_ns
-        self._looked_ns, self._passes = now_ns, passes
+        self._looked_ns, self._passes, self._passed_ns = now_ns, passes, passed_ns
         return since_ns
 
     def _wait(self) -> None:
         """Sleep until the writer has made rows durable, at most for a while."""
         words = self._views.hot.table("trades").head.words
         end_ns = self._looked_at_all_ns + int(LOOK_AT_ALL_S * NS_PER_S)
-        self._clock.sleep_s(LOOK_S)
+        due_ns = min(self._passed_ns + self._shared.commit_ms * NS_PER_MS, end_ns)
+        look_s = LOOK_S
+        self._clock.sleep_s(max(due_ns - self._clock.monotonic_ns(), 0) / NS_PER_S + look_s)
         while words[Word.NEWS] == self._news and self._clock.monotonic_ns() < end_ns:
-            self._clock.sleep_s(LOOK_S)
+            look_s = min(look_s * 2, LOOK_S_MAX)
+            self._clock.sleep_s(look_s)
 
     def _send(self, news: Round) -> None:
         """Hand a round to Redis, and at its end what is newest."""
@@ -256,7 +275,7 @@ class Mirror:
         Give the channels that are listened to.
         """
         counts = self._round + 1, self._clock.now_ns()
-        state = TapeState(self._tape_id, *counts, self._fronts, marks)
+        state = TapeState(self._shared.tape_id, *counts, self._fronts, marks)
         told = [b"HSET", TAPE, *tape_fields(state)]
         all_of_it = replace(changes, commands=[*changes.commands, told])
         heard = self._bus.transact(self._round, all_of_it)
@@ -282,14 +301,22 @@ class Mirror:
     def _streams(self) -> list[bytes]:
         return [key for table, marks in self._marks.items() for key in marks.streams(table)]
 
-    def _trim(self, tables: Mapping[str, Marks]) -> None:
-        """Let go of what is older than the hot hour and sealed, and set the tables' marks."""
-        self._trimmed_ns = self._clock.monotonic_ns()
+    def _tell_fronts(self) -> None:
+        """From the next transaction on, say which contract's trades count as a symbol's last."""
         hot, symbols = self._views.hot, self._marks["trades"].symbols
         self._fronts = {s: front for s in symbols if (front := hot.front(s)) is not None}
+
+    def _trim(self, *, is_anew: bool) -> None:
+        """Let go of what is older than the hot hour and sealed, and set the tables' marks.
+
+        Of all tables where they are taken up anew, else of those that have something to let go of.
+        """
+        self._trimmed_ns = self._clock.monotonic_ns()
+        floors = {table: self._floor(table, marks) for table, marks in self._marks.items()}
         trimmed = {
-            table: replace(marks, first_seq=min(self._floor(table, marks), marks.last_seq + 1))
-            for table, marks in tables.items()
+            table: replace(marks, first_seq=min(floors[table], marks.last_seq + 1))
+            for table, marks in self._marks.items()
+            if is_anew or floors[table] > marks.first_seq
         }
         # XTRIM comes first: Redis runs it even where it is out of memory, and then the rest too.
         commands = [

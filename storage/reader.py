@@ -7,7 +7,7 @@ serves only rows at or below it, so rows of several symbols are seen as of one m
 import mmap
 import threading
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -212,13 +212,16 @@ class MappedSegment:
 
     def refresh(self) -> list[MappedBlock]:
         """Map blocks that came into use since the last look; give the new ones."""
-        used = min(int(self._words[self._used]), BLOCKS_MAX)
         fresh = [
             MappedBlock(self, number, int(self._words[self._lines + number * TABLE_LINE // 8]))
-            for number in range(len(self.blocks), used)
+            for number in range(len(self.blocks), self.used_blocks())
         ]
         self.blocks += fresh
         return fresh
+
+    def used_blocks(self) -> int:
+        """Blocks that are in use by now."""
+        return min(self._words[self._used], BLOCKS_MAX)
 
     def visible_rows(self, block: int) -> int:
         """Rows of a block that the writer has published."""
@@ -245,6 +248,7 @@ class FastReader:
         self.table = table
         self.head = open_head(paths, table)
         self._generation = -1
+        self._seen: tuple[int, ...] = ()
         self._segments: dict[int, MappedSegment] = {}
         self._by_symbol: dict[int, list[MappedBlock]] = {}
         self._lock = threading.Lock()
@@ -262,6 +266,11 @@ class FastReader:
 
     def _refresh(self) -> None:
         words = self.head.words
+        told = words[Word.GENERATION : Word.LAST_SEGMENT + 1].tolist()
+        last_one = self._segments.get(told[-1])
+        seen = (*told, last_one.used_blocks() if last_one is not None else 0)
+        if seen == self._seen:
+            return
         if words[Word.GENERATION] != self._generation:
             self._generation = words[Word.GENERATION]
             self._segments.clear()
@@ -280,12 +289,13 @@ class FastReader:
                 self._segments[number] = MappedSegment(self._paths, self._layout, number)
             for block in self._segments[number].refresh():
                 self._by_symbol.setdefault(block.symbol_code, []).append(block)
+        self._seen = seen  # what came since is seen at the next look
 
     def symbols(self) -> list[str]:
         """Symbols with hot rows."""
         self.refresh()
         with self._lock:
-            return sorted(self._named())
+            return sorted(symbol for symbol, _ in self._named())
 
     def slices(self, symbol: str, *, after_seq: int, up_to_seq: int) -> list[HotSlice]:
         """Visible rows of a symbol with after_seq < seq <= up_to_seq, in seq order."""
@@ -298,7 +308,7 @@ class FastReader:
         self.refresh()
         with self._lock:
             return {
-                symbol: self._spans(symbol, after_seq, up_to_seq)
+                symbol: _spans(self._blocks(symbol), after_seq, up_to_seq)
                 for symbol, after_seq in after_seqs.items()
             }
 
@@ -309,48 +319,33 @@ class FastReader:
         self.refresh()
         with self._lock:
             return {
-                symbol: self._spans(symbol, max(after_seq, after_seqs.get(symbol, 0)), up_to_seq)
-                for symbol in self._named()
+                symbol: _spans(blocks, max(after_seq, after_seqs.get(symbol, 0)), up_to_seq)
+                for symbol, blocks in self._named()
             }
 
-    def _named(self) -> list[str]:
+    def _named(self) -> list[tuple[str, list[MappedBlock]]]:
         """Symbols with blocks; one whose word was not told yet has no row to be seen either."""
         names = self._words.by_column.get("symbol", [])
+        known = len(names)
         return [
-            names[code] for code, blocks in self._by_symbol.items() if blocks and code < len(names)
+            (names[code], blocks)
+            for code, blocks in self._by_symbol.items()
+            if blocks and code < known
         ]
 
-    def _slices(self, symbol: str, after_seq: int, up_to_seq: int) -> list[HotSlice]:
-        spans = self._spans(symbol, after_seq, up_to_seq)
-        return [span.block.cut(self._words, span.first, span.end) for span in spans]
-
-    def _spans(self, symbol: str, after_seq: int, up_to_seq: int) -> list[Span]:
-        found = []
+    def _blocks(self, symbol: str) -> Sequence[MappedBlock]:
         code = self._words.code("symbol", symbol)
-        # From the newest block back: who follows wants the last rows of an hour of blocks.
-        for block in reversed(self._by_symbol.get(-1 if code is None else code, ())):
-            rows = block.rows_up_to(up_to_seq)
-            if rows == 0:
-                continue
-            full = block.full
-            if full is not None and full.first_seq > after_seq:
-                found.append(Span(block, 0, rows))
-                continue
-            seqs = block.seqs
-            if seqs[rows - 1] <= after_seq:
-                break
-            first = 0 if seqs[0] > after_seq else bisect_right(seqs, after_seq, 0, rows)
-            found.append(Span(block, first, rows))
-            if first:
-                break
-        return found[::-1]
+        return self._by_symbol.get(-1 if code is None else code, ())
+
+    def _slices(self, symbol: str, after_seq: int, up_to_seq: int) -> list[HotSlice]:
+        spans = _spans(self._blocks(symbol), after_seq, up_to_seq)
+        return [span.block.cut(self._words, span.first, span.end) for span in spans]
 
     def revising(self, symbol: str, up_to_seq: int) -> list[pa.RecordBatch]:
         """Corrections and cancels among a symbol's rows up to a seq; table trades alone has any."""
         self.refresh()
         with self._lock:
-            code = self._words.code("symbol", symbol)
-            blocks = self._by_symbol.get(-1 if code is None else code, ())
+            blocks = self._blocks(symbol)
             found = [block.revising(self._words, up_to_seq) for block in blocks]
         return [rows for rows in found if rows is not None]
 
@@ -383,6 +378,27 @@ class FastReader:
             self.refresh()
             held = self._segments.get(segment)
         return held.blocks[block] if held is not None and block < len(held.blocks) else None
+
+
+def _spans(blocks: Sequence[MappedBlock], after_seq: int, up_to_seq: int) -> list[Span]:
+    found = []
+    # From the newest block back: who follows wants the last rows of an hour of blocks.
+    for block in reversed(blocks):
+        rows = block.rows_up_to(up_to_seq)
+        if rows == 0:
+            continue
+        full = block.full
+        if full is not None and full.first_seq > after_seq:
+            found.append(Span(block, 0, rows))
+            continue
+        seqs = block.seqs
+        if seqs[rows - 1] <= after_seq:
+            break
+        first = 0 if seqs[0] > after_seq else bisect_right(seqs, after_seq, 0, rows)
+        found.append(Span(block, first, rows))
+        if first:
+            break
+    return found[::-1]
 
 
 def open_head(paths: Paths, table: str) -> Head:

@@ -16,7 +16,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from core.errors import Unavailable
-from storage.arrow_stream import arrow_batch
+from storage.arrow_stream import arrow_batch, arrow_batches
 from storage.head import Word
 from storage.one_row import Shapes, plain_row
 from storage.paths import Paths
@@ -66,7 +66,7 @@ class _Log:
     def decode(self) -> None:
         """Make a piece of the frames that wait."""
         if self.waiting:
-            batches = [arrow_batch(frame.payload) for frame in self.waiting]
+            batches = arrow_batches([frame.payload for frame in self.waiting])
             piece = piece_of(self._table, batches, self._waiting_bytes)
             add_piece(self.pieces, piece)
             self.waiting, self._waiting_bytes = [], 0
@@ -111,9 +111,11 @@ class SlowReader:
             self._look()
             for _, log in sorted(self._logs.items(), reverse=True):
                 # Few frames are read as they are: who follows a table has no use for groups.
-                if sum(1 for _ in _after(log.waiting, after_seq)) > READ_FRAMES_MAX:
+                frames = [frame.payload for frame in _after(log.waiting, after_seq)]
+                if len(frames) > READ_FRAMES_MAX:
                     log.decode()
-                waiting = (arrow_batch(f.payload) for f in _after(log.waiting, after_seq))
+                    frames = []
+                waiting = arrow_batches(frames)
                 found += [rows_between(rows, after_seq, up_to_seq) for rows in waiting]
                 found += [p.plain(after_seq, up_to_seq) for p in _after(log.pieces, after_seq)]
         return [rows for rows in reversed(found) if rows is not None]

@@ -12,7 +12,7 @@ from core.clock import SystemClock
 from core.schema import TABLES
 from storage.bus import Bus
 from storage.bus_copy import Copy
-from storage.bus_mirror import Mirror
+from storage.bus_mirror import Mirror, Shared
 from storage.copy_store import CopyPlace
 from storage.disk import OsDisk
 from storage.paths import Paths
@@ -59,7 +59,7 @@ class SharedTape:
         """A mirror in a thread; yields it."""
         views = Views(self.paths, self.lake_url)
         bus = Bus(url or self.url, "mirror")
-        mirror = Mirror(views, bus, self.tape_id, hot_minutes, CLOCK, self.board)
+        mirror = Mirror(views, bus, Shared(self.tape_id, hot_minutes, 20), CLOCK, self.board)
         stopping = threading.Event()
         thread = threading.Thread(target=mirror.run, args=(stopping,))
         thread.start()
