@@ -20,7 +20,7 @@ from core.schema import KINDS, LOGGED_TABLES
 from storage.arrow_stream import END
 from storage.bus_ipc import Messages, plain_schema, stream_of
 from storage.bus_keys import NewEntry, gex_key, live_channel, new_entry, stream_key
-from storage.reader import Span
+from storage.mapped import Span
 from storage.words import Words
 
 LIVE_ROWS_MAX: Final = 1_000  # in one message

@@ -18,7 +18,7 @@ import pyarrow as pa
 from core.schema import TABLES
 from storage.arrow_stream import END, PREFIX_BYTES, head_bytes
 from storage.layout import BLOCK_ROWS, Layout, Physical, layout_of
-from storage.reader import MappedBlock, Span
+from storage.mapped import MappedBlock, Span
 from storage.words import WORD_BYTES_MAX, Words
 
 KEPT_ROWS_MAX: Final = 512  # of more rows two entries are seldom alike

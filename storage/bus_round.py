@@ -13,7 +13,7 @@ from storage.bus_keys import Marks, NewEntry
 from storage.bus_latest import NewestSnapshots
 from storage.head import Word
 from storage.hot import HotReader
-from storage.reader import Span
+from storage.mapped import Span
 
 MERGED_ROWS_MAX = 64
 Tops = Mapping[str, Mapping[str, int]]

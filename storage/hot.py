@@ -9,9 +9,10 @@ from core.schema import TABLES, TRADES
 from storage.disk import OsDisk
 from storage.head import Watermarks, Word
 from storage.latest import LatestTrades
+from storage.mapped import HotSlice, Span
 from storage.paths import Paths
 from storage.ranges import ANY_TIME, Range
-from storage.reader import FastReader, HotSlice, Span
+from storage.reader import FastReader
 from storage.slow_reader import SlowReader
 from storage.words import Words
 

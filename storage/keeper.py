@@ -20,7 +20,7 @@ from storage.head import Head, Word
 from storage.hot import HotReader
 from storage.lake import Lake, as_lake
 from storage.letting_go import let_go
-from storage.reader import HotSlice
+from storage.mapped import HotSlice
 from storage.seal import APART_MAX, Sealer, SealJob
 from storage.store import Store
 from storage.view import Manifests, View

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from core.clock import NS_PER_MS, NS_PER_US
 from core.schema import TRADES
 from storage.head import SLOTS_START
-from storage.reader import FastReader, MappedBlock
+from storage.mapped import MappedBlock
+from storage.reader import FastReader
 from storage.words import Words
 
 AGE = pa.field("age_ms", pa.float64(), nullable=False)

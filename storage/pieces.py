@@ -14,8 +14,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from core.schema import TABLES, TEXT
+from storage.mapped import HotSlice
 from storage.ranges import Range
-from storage.reader import HotSlice
 
 FANOUT: Final = 8
 LEVEL_MAX: Final = 3  # 8 to the power of it frames; then a piece stays as it is

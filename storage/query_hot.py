@@ -20,8 +20,8 @@ from core.errors import Unavailable
 from core.log import Log
 from core.schema import TABLES
 from storage.hot import HotReader
+from storage.mapped import HotSlice
 from storage.query_scan import has_revisions
-from storage.reader import HotSlice
 
 log = Log("query")
 LOAD_ROWS = 16_384  # below this the segments are quicker than one more insert

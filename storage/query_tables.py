@@ -19,12 +19,12 @@ from core.schema import TABLES, TIME, TRADES
 from storage.head import Watermarks
 from storage.hot import HotReader
 from storage.manifest import Partition, Snapshot
+from storage.mapped import HotSlice
 from storage.query_hot import HotTable, HotTables, plain_rows
 from storage.query_prune import EVERYTHING, Bounds
 from storage.query_scan import has_revisions
 from storage.query_services import Services
 from storage.query_text import TICKS_NAMES, quoted
-from storage.reader import HotSlice
 
 PARTITIONS = pa.schema(
     [

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from core.schema import TABLES
 from storage.cold import ColdPart
+from storage.mapped import HotSlice
 from storage.ranges import Range, cut, filtered, in_range
-from storage.reader import HotSlice
 
 BATCH_ROWS = 16_384
 LINED_UP_MAX = 256

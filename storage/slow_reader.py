@@ -18,11 +18,12 @@ import pyarrow as pa
 from core.errors import Unavailable
 from storage.arrow_stream import arrow_batch, arrow_batches
 from storage.head import Word
+from storage.mapped import HotSlice
 from storage.one_row import Shapes, plain_row
 from storage.paths import Paths
 from storage.pieces import FRAMES_MAX, PIECE_BYTES, Piece, add_piece, piece_of, rows_between
 from storage.ranges import ANY_TIME, Range
-from storage.reader import TRIES_MAX, HotSlice, OldestSegment, open_head
+from storage.reader import TRIES_MAX, OldestSegment, open_head
 from storage.slow import Frame, scan_frames
 
 READ_BYTES = 1 << 20

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from core.clock import NS_PER_MS
-from storage.reader import HotSlice
+from storage.mapped import HotSlice
 from webui.sheet import Row
 from webui.tape import StoreTape
 from webui.words import DASH, format_millis, format_price

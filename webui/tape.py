@@ -12,9 +12,10 @@ from storage.cold import cold_parts
 from storage.head import Watermarks
 from storage.lake import Lake
 from storage.manifest import Snapshot
+from storage.mapped import HotSlice, Span
 from storage.paths import Paths
 from storage.ranges import Range
-from storage.reader import FastReader, HotSlice, Span
+from storage.reader import FastReader
 from storage.view import View, Views
 from webui.live_bars import TradeRows
 

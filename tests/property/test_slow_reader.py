@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from core.schema import TABLES
 from storage.disk import OsDisk
 from storage.hot import HotReader
+from storage.mapped import HotSlice
 from storage.paths import Paths
 from storage.pieces import FRAMES_MAX
 from storage.ranges import Range
-from storage.reader import HotSlice
 from storage.slow_reader import SlowReader
 from storage.store import Store, StoreOptions
 from tests.fakes.manual_clock import ManualClock
