@@ -197,7 +197,7 @@ def fault_of(url: str, error: BaseException) -> LakeError:
 
 
 def _connection(text: str) -> str:
-    low = text.lower()
+    low = text.lower().replace("retry_timeout", "")
     for mark, told in (
         ("refused", "connection refused"),
         ("timed out", "no answer in time"),

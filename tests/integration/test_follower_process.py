@@ -6,44 +6,21 @@ import signal
 import subprocess
 import sys
 
-import pyarrow as pa
 import pytest
 from pyarrow import flight
 
-from core.clock import NS_PER_S
-from storage.intake import IntakeClient
 from storage.paths import Paths
-from tests.conftest import clean_env, running_server, tickflight
+from tests.conftest import clean_env, running_server
 from tests.fakes.deadline import until
 from tests.fakes.shared_tape import check_dense, entries_of
-
-SYMBOLS = ("MES", "MNQ", "NQ", "SPY", "QQQ", "VIX")
-LATE_NS = 2 * NS_PER_S
-
-
-class Client:
-    """Asks one server."""
-
-    def __init__(self, url, key):
-        self._client = flight.connect(url)
-        headers = [(b"authorization", b"Bearer " + key.encode())]
-        self._options = flight.FlightCallOptions(headers=headers)
-
-    def ask(self, ticket):
-        return self._client.do_get(flight.Ticket(ticket.encode()), self._options).read_all()
-
-    def act(self, name):
-        (answer,) = self._client.do_action(flight.Action(name, b""), self._options)
-        return json.loads(answer.body.to_pybytes())
-
-    def seq(self, table):
-        return self.act("status")["watermarks"][table]["visible_seq"]
-
-    def board(self, process):
-        return next(b for b in self.act("status")["processes"] if b["process"] == process)
-
-    def close(self):
-        self._client.close()
+from tests.fakes.two_servers import (
+    SYMBOLS,
+    Client,
+    check_answers_alike,
+    client_of,
+    moment_both_have,
+    seal,
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,55 +32,17 @@ def servers(tmp_path_factory, redis_server):
     with running_server(one, *demo, settings={**lake, "REDIS_URL": redis_server.url}) as first:
         follow = ("--role", "serve", "--follow", redis_server.url)
         with running_server(two, *follow, settings=lake) as second:
-            scopes = [word for s in ("read", "sql", "live", "admin") for word in ("--scope", s)]
-            key = tickflight(two, "key", "create", "reader", *scopes).split()[-1]
-            clients = Client(first.flight_url, first.key), Client(second.flight_url, key)
+            clients = Client(first.flight_url, first.key), client_of(second)
             yield (first, clients[0]), (second, clients[1])
             for client in clients:
                 client.close()
 
 
-def moment_both_have(first, second):
-    """An epoch time in ns before which every trade is on both servers."""
-    until(lambda: first.ask("latest:*").num_rows == len(SYMBOLS), 60)
-    start_seq = first.seq("trades")
-    until(lambda: first.seq("trades") > start_seq + 1_000, 60)
-    newest = {table: first.seq(table) for table in ("trades", "quotes", "depth", "gex", "book")}
-    # What happened before that was told by now, however late.
-    moment_ns = first.ask("latest:MNQ")["ts_event"][0].value * 1_000 - LATE_NS
-    until(lambda: all(second.seq(table) >= seq for table, seq in newest.items()), 60)
-    return moment_ns
-
-
-def rows_of(table):
-    """Plain text in place of dictionaries: each server numbers words in its own order."""
-    fields = [
-        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
-        for field in table.schema
-    ]
-    return table.cast(pa.schema(fields)).replace_schema_metadata().combine_chunks()
-
-
 def test_every_ticket_is_answered_alike_by_the_follower(servers):
     (house, first), (_, second) = servers
-    for is_sealed in (False, True):
-        if is_sealed:
-            intake = IntakeClient(Paths(house.data_dir))
-            intake.seal(list(SYMBOLS))
-            intake.close()
-        end_ns = moment_both_have(first, second)
-        span = f"start={end_ns - 3_600 * NS_PER_S}&end={end_ns}"
-        tickets = [f"{verb}:{symbol}?{span}" for verb in ("ticks", "depth") for symbol in SYMBOLS]
-        tickets += [f"gex:MNQ?{span}", f"book:MNQ?{span}", f"bars:MNQ?every=1s&{span}"]
-        cut = f"epoch_ms({end_ns // 1_000_000})"
-        tickets.append(f"SELECT * FROM ticks WHERE timestamp < {cut} ORDER BY ALL")
-        tickets.append(
-            f"SELECT * FROM bars_1m WHERE ts_event < {cut} - INTERVAL 1 MINUTE ORDER BY ALL"
-        )
-        for ticket in tickets:
-            ours, theirs = rows_of(second.ask(ticket)), rows_of(first.ask(ticket))
-            assert ours.equals(theirs), (is_sealed, ticket, ours.num_rows, theirs.num_rows)
-        assert rows_of(first.ask(f"ticks:MNQ?{span}")).num_rows > 500
+    check_answers_alike(first, second)
+    seal(house)
+    check_answers_alike(first, second)
 
 
 def test_live_streams_follow_on_the_second_server(servers):
