@@ -1,9 +1,10 @@
 """What a ticket needs of a key: one table, asked at every door before anything is answered."""
 
 from collections.abc import Sequence
-from typing import Final, assert_never
+from typing import assert_never
 
 from core.errors import Forbidden
+from core.symbol import GEX_TICKERS
 from flight_server.keys import Agent
 from flight_server.ticket_kinds import (
     Bars,
@@ -18,9 +19,6 @@ from flight_server.ticket_kinds import (
     Ticket,
 )
 
-# GEXBot's futures ladders are in the points of both contracts of their root.
-GEX_TICKERS: Final = {"NQ": "NQ_NDX", "MNQ": "NQ_NDX", "ES": "ES_SPX", "MES": "ES_SPX"}
-
 
 def check_access(agent: Agent, ask: Ticket) -> None:
     """Raise Forbidden where the key lacks the ticket's scope or one of its symbols."""
@@ -34,7 +32,7 @@ def check_access(agent: Agent, ask: Ticket) -> None:
         case State("gex", symbol):
             check_scope(agent, "read")
             # Whoever may see a contract may see the ladder of its root, and the other way round.
-            if agent.symbols is None or GEX_TICKERS.get(symbol, symbol) not in agent.symbols:
+            if agent.seen is not None and GEX_TICKERS.get(symbol, symbol) not in agent.seen:
                 check_symbols(agent, [symbol])
         case Range(_, symbol) | State(_, symbol) | Bars(symbol) | BookAt(symbol) | Tail(symbol):
             check_scope(agent, "read")

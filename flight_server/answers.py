@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from core.clock import DAY_US, NS_PER_US, Clock
 from core.errors import OutsideRetention, Unavailable, UnknownInstrument
-from flight_server.access import GEX_TICKERS
+from core.symbol import GEX_TICKERS
 from flight_server.asking import Queries
 from flight_server.bars import bars_question
 from flight_server.book_at import LOOK_BACK_US, book_question
@@ -136,7 +136,7 @@ def _asked_watermarks(schema: pa.Schema) -> dict[bytes, bytes]:
 def sql_question(agent: Agent, ask: Sql) -> Question:
     """The statement with what its asker may see."""
     known_at_us = None if ask.known_at_ns is None else ask.known_at_ns // NS_PER_US
-    return Question(ask.text, params=ask.params, symbols=agent.symbols, known_at_us=known_at_us)
+    return Question(ask.text, params=ask.params, symbols=agent.seen, known_at_us=known_at_us)
 
 
 def require_known(sources: Sources, view: View, symbol: str, *, asked: str = "") -> None:

@@ -128,7 +128,7 @@ def _table(view: View, table: Table, agent: Agent) -> dict[str, object]:
 
 
 def _visible_to(agent: Agent) -> Callable[[str], bool]:
-    return lambda symbol: agent.symbols is None or symbol in agent.symbols
+    return lambda symbol: agent.seen is None or symbol in agent.seen
 
 
 def _coverage(

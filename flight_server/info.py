@@ -122,8 +122,8 @@ def list_tables(sources: Sources, agent: Agent) -> Iterator[flight.FlightInfo]:
 
 def _stored(view: View, table: str, agent: Agent) -> tuple[int, int]:
     names = view.symbols(table) if TABLES[table].by_symbol else [""]
-    if agent.symbols is not None:
-        names = [name for name in names if name in agent.symbols]
+    if agent.seen is not None:
+        names = [name for name in names if name in agent.seen]
     found = [view.estimate(table, name) for name in names]
     return sum(rows for rows, _ in found), sum(size for _, size in found)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from core.clock import NS_PER_MS, Clock
 from core.errors import SettingsError, Unauthenticated, Unavailable
-from core.symbol import is_symbol
+from core.symbol import GEX_TICKERS, is_symbol
 from storage.disk import Disk
 
 TAPE_SCOPES = ("read", "sql", "live", "write")
@@ -53,6 +53,13 @@ class Agent:
     scopes: frozenset[str]
     symbols: frozenset[str] | None
     rate: float
+
+    @property
+    def seen(self) -> frozenset[str] | None:
+        """Everything rows may be under: the symbols, and the tickers of their gamma exposure."""
+        if self.symbols is None:
+            return None
+        return self.symbols | {GEX_TICKERS[root] for root in self.symbols & GEX_TICKERS.keys()}
 
 
 @dataclass(frozen=True, slots=True)

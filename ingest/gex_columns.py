@@ -16,7 +16,7 @@ VALUES: Final = (
 )
 # What the writer looks at of a row, in this order.
 TOLD: Final[Mapping[str, tuple[str, ...]]] = {
-    "gex": (*_HEAD, "ticker", "package", "category", "via", *VALUES),
+    "gex": (*_HEAD, "ticker", "package", "category", "via", *VALUES, "extra"),
     "option_trades": (*_HEAD, "trade_id"),
     "market_agg": _HEAD,
 }

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import orjson
 
-from ingest.gex_snapshot import About, Row, kind_of, parse_snapshot
+from ingest.gex_snapshot import TICKERS, About, Row, kind_of, parse_snapshot
 from ingest.gex_uw import is_market_agg, is_option_trade, parse_market_agg, parse_option_trade
 from ingest.gex_values import Fault, Faulty, Found
 
 ITEMS_MAX = 500
+_SNAPSHOTS = ("gex", "gexbot", "gex_snapshot")  # topics whose symbol is the snapshot's
 _TOPICS = ("topic", "channel", "object", "type", "feed", "kind")
 _CHANNEL = re.compile(r"([a-z0-9_\-]{1,40})(?:[:|]([a-z0-9_.\-]{1,16}))?", re.IGNORECASE)
 
@@ -145,6 +146,8 @@ def _told_one(whole: object, topic: str, body: object, about: About, path: str) 
         if is_market_agg(body):
             row = parse_market_agg(name, symbol, body, about.now_ns, path)
             return Parsed("market_agg", "market_agg", row)
+        if symbol and name in _SNAPSHOTS and not any(key in body for key in TICKERS):
+            body = {"ticker": symbol, **body}
         kind = kind_of(body)
         if kind is None:
             return Unknown(_raw(whole))

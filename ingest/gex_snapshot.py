@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from core.clock import NS_PER_US
 from core.schema import GEX
+from core.symbol import GEX_TICKERS
 from ingest.gex_columns import flat_columns
 from ingest.gex_ladder import WINDOWS, ladders_array, parse_ladder, parse_windows
 from ingest.gex_values import (
@@ -31,15 +32,14 @@ Kind = Literal["gex_chain", "gex_majors", "gex_maxchange", "gex_orderflow", "gex
 Row = dict[str, object]
 T = TypeVar("T")
 
-# Roots quote in the points of the GEXBot ticker; no other name is ever taken for another.
-ROOTS: Final = {"NQ": "NQ_NDX", "MNQ": "NQ_NDX", "ES": "ES_SPX", "MES": "ES_SPX"}
 PACKAGES: Final = ("classic", "state", "orderflow")
 CATEGORIES: Final = frozenset(
     {"gex_zero", "gex_one", "gex_full", "orderflow"}
     | {f"{greek}_{of}" for greek in ("delta", "gamma", "vanna", "charm") for of in ("zero", "one")}
 )
+GREEKS: Final = "greeks"  # the category of a profile that does not say of which greek it is
 _SHORT = {"zero": "gex_zero", "one": "gex_one", "full": "gex_full"}
-_TICKER = ("ticker", "symbol", "underlying")
+TICKERS: Final = ("ticker", "symbol", "underlying")
 _TIME = ("timestamp", "ts_event", "time")
 _SPOT = ("spot", "spot_price", "price")
 _CATEGORY = ("category", "endpoint", "gex_type")
@@ -59,7 +59,7 @@ _NOT_IN_STATE = ("zero_gamma", "major_pos_oi", "major_neg_oi")  # 0 there: not a
 _CHAIN = frozenset(
     {"strikes", "zero_gamma", "sum_gex_vol", "sum_gex_oi", "major_pos_vol", "net_gex", *_WINDOWS}
 )
-_HEAD = frozenset({*_TICKER, *_TIME, *_SPOT, *_CATEGORY, "package", "min_dte", "sec_min_dte"})
+_HEAD = frozenset({*TICKERS, *_TIME, *_SPOT, *_CATEGORY, "package", "min_dte", "sec_min_dte"})
 _KNOWN: Final = _HEAD | {"strikes", *_WINDOWS} | {n for names in _NUMBERS.values() for n in names}
 _PARTS: dict[Kind, str] = {"gex_majors": "/majors", "gex_maxchange": "/maxchange"}
 
@@ -80,7 +80,7 @@ class About:
 
 def kind_of(found: Found) -> Kind | None:
     """Which kind of snapshot an object is, None where it is none."""
-    if not (_has(found, _TICKER) and _has(found, _TIME)):
+    if not (_has(found, TICKERS) and _has(found, _TIME)):
         return None
     if any(name.endswith(("_one_percent_move_oi", "_one_percent_move_vol")) for name in found):
         return None if "strike" in found else "uw_gex"
@@ -97,7 +97,7 @@ def kind_of(found: Found) -> Kind | None:
 def parse_snapshot(kind: Kind, found: Found, about: About, path: str = "") -> Row:
     """One row of table `gex` without its seq; raise Faulty with everything that is wrong."""
     reader = _Reader(path)
-    name = reader.read(first_present(found, _TICKER), ticker)
+    name = reader.read(first_present(found, TICKERS), ticker)
     if about.ticker and name not in (None, about.ticker):
         reader.fault("ticker", f"expected {about.ticker}, found {name}")
     event_ns = reader.read(first_present(found, _TIME), time_ns, about.now_ns)
@@ -120,7 +120,7 @@ def parse_snapshot(kind: Kind, found: Found, about: About, path: str = "") -> Ro
     if package == "state":
         row |= {column: row[column] or None for column in _NOT_IN_STATE}
     known = _KNOWN | set(WINDOWS) if kind == "gex_maxchange" else _KNOWN
-    symbol = ROOTS.get(name, name)
+    symbol = GEX_TICKERS.get(name, name)
     more: Row = {"sent_ticker": name} if symbol != name else {}
     more |= {"defaulted": defaulted} if defaulted else {}
     return row | {
@@ -155,12 +155,10 @@ def _series(
         reader.fault(path, f"expected a category like gex_zero, found {shown(value)}")
     if package and package not in PACKAGES:
         reader.fault("package", f"expected one of {', '.join(PACKAGES)}, found {shown(said)}")
-    natural = {"gex_orderflow": ("orderflow", "orderflow"), "gex_greeks": ("state", "")}
+    natural = {"gex_orderflow": ("orderflow", "orderflow"), "gex_greeks": ("state", GREEKS)}
     usual_package, usual_category = natural.get(kind, ("classic", "gex_zero"))
-    if kind == "gex_greeks" and not category:
-        reader.fault("category", "expected the greek of this profile, for example gamma_zero")
     defaulted = [] if package or kind in natural else ["package"]
-    defaulted += [] if category or kind in natural else ["category"]
+    defaulted += [] if category or kind == "gex_orderflow" else ["category"]
     return (
         package or usual_package,
         (category or usual_category) + _PARTS.get(kind, ""),

@@ -24,6 +24,7 @@ from core.log import Log
 from core.schema import GEX
 from ingest.gex_columns import TOLD
 from ingest.gex_guard import check_gamma, is_sound
+from ingest.gex_snapshot import GREEKS
 from ingest.gex_spool import Part
 from storage.arrow_stream import arrow_batch
 from storage.keeper import Keeper
@@ -220,9 +221,11 @@ def _look(table: str, rows: Iterable[Sequence[Any]]) -> _Look:
         series, content = "", (0, 0)
         key: Key = ""
         if table == "gex":
-            _, package, category, via, *values = more
+            _, package, category, via, *values, extra = more
             # GEXBot counts in seconds; Unusual Whales' exposures change within one.
             key = event_us if package == "uw" else event_us // US_PER_S
+            if category == GREEKS:  # profiles of several greeks have one second
+                key = f"{key} {hash(extra)}"
             series = f"{package}/{category}"
             content = RANKS.get(via, 0), hash(tuple(values))
         elif table == "option_trades":

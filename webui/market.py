@@ -14,7 +14,7 @@ from core.clock import DAY_US, MINUTE_NS, NS_PER_S, NS_PER_US, US_PER_S
 from core.errors import PipelineError, Unavailable
 from core.log import Log
 from core.session import NEW_YORK, Market, Sessions, session_at
-from flight_server.access import GEX_TICKERS
+from core.symbol import GEX_TICKERS
 from webui.live_bars import MINUTE_US, SECONDS_KEPT, LiveBars, TradeRows, from_rollup
 from webui.tape import StoreTape
 

@@ -40,6 +40,7 @@ LINK_BYTES_MAX: Final = 16 * 1024
 RAW_PART_BYTES: Final = 60 * 1024
 FAULTS_SHOWN_MAX: Final = 20
 RETRY_AFTER_S: Final = "2"
+BOM: Final = b"\xef\xbb\xbf"  # some programs begin every text so
 PART: Final = "gex webhooks"
 SHOW_S: Final = 1.0
 SILENT_S: Final = 5.0
@@ -47,7 +48,11 @@ Take = Callable[[bytes], Awaitable[Response]]
 
 
 class TooLarge(Exception):
-    """A body is longer than is read; never leaves this module."""
+    """A body is longer than `limit` bytes; never leaves this module."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit = limit
 
 
 class Webhooks:
@@ -125,8 +130,8 @@ class Webhooks:
         limit = LINK_BYTES_MAX if take == self._take_link else BATCH_BYTES_MAX
         try:
             return await take(await _body(request, limit))
-        except TooLarge:
-            return error_answer(413, "too_large", f"expected a body of at most {limit} bytes")
+        except TooLarge as error:
+            return error_answer(413, "too_large", f"expected a body of at most {error.limit} bytes")
         except ClientDisconnect:  # nobody will read the answer
             return error_answer(400, "bad_request", "expected a whole body, the sender hung up")
         except Faulty as error:
@@ -142,7 +147,7 @@ class Webhooks:
         now_ns = self._clock.now_ns()
         found = parse_json(body)
         if len(body) > BODY_BYTES_MAX and not is_batch(found):
-            raise TooLarge
+            raise TooLarge(BODY_BYTES_MAX)
         items = read_post(found, now_ns, body)
         refused = [item for item in items if isinstance(item, Refused)]
         post = Post(_rows(items), _kept_raw(items, now_ns // NS_PER_US))
@@ -203,13 +208,15 @@ class _Bare:
 async def _body(request: Request, limit: int) -> bytes:
     """The body, never more of it than is allowed."""
     if int(request.headers.get("content-length") or 0) > limit:
-        raise TooLarge
+        raise TooLarge(limit)
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise ValueError("as it is, found it compressed")
     parts = bytearray()
     async for part in request.stream():
         parts += part
         if len(parts) > limit:
-            raise TooLarge
-    return bytes(parts)
+            raise TooLarge(limit)
+    return bytes(parts).removeprefix(BOM)
 
 
 def _rows(items: Sequence[Item]) -> dict[str, list[Row]]:

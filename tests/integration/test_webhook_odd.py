@@ -8,16 +8,14 @@ import pytest
 
 from core.board import Board
 from tests.fakes import gexbot_made as made
-from tests.integration.test_webhooks import HOST, NAMES, Site, application
+from tests.integration.test_webhooks import HOST, NAMES, Site, application, running_site
 from webui.webhooks import open_webhooks
 
 
 @pytest.fixture
 def site(tmp_path):
-    site = Site(tmp_path)
-    site.start()
-    yield site
-    site.ingest.stop()
+    with running_site(tmp_path) as site:
+        yield site
 
 
 @pytest.mark.parametrize("make", [lambda deep: deep, lambda deep: made.chain() | {"more": deep}])

@@ -1,7 +1,9 @@
 """The webhooks over ASGI, in front of a real writer and its intake socket."""
 
+import gzip
 import json
 from collections import Counter
+from contextlib import contextmanager
 
 import anyio
 import httpx
@@ -79,12 +81,19 @@ class Site:
         return [row for batch in reader for row in batch.to_pylist()]
 
 
-@pytest.fixture
-def site(tmp_path):
-    site = Site(tmp_path)
+@contextmanager
+def running_site(folder):
+    """With its writer."""
+    site = Site(folder)
     site.start()
     yield site
     site.ingest.stop()
+
+
+@pytest.fixture
+def site(tmp_path):
+    with running_site(tmp_path) as site:
+        yield site
 
 
 @pytest.fixture
@@ -216,6 +225,19 @@ def test_no_error_is_answered_200_and_each_has_its_code(site, raw, status, code)
     answer = site.post(raw)
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert {"code", "message", "id"} <= set(answer.json())
+
+
+def test_a_byte_order_mark_is_no_part_of_the_json(site):
+    assert site.post(b"\xef\xbb\xbf" + json.dumps(made.chain()).encode()).status_code == 202
+
+
+def test_a_refusal_says_which_limit_was_passed_and_what_is_not_read(site):
+    long = site.post(json.dumps({"a": "x" * BODY_BYTES_MAX}).encode())
+    assert str(BODY_BYTES_MAX) in long.json()["message"]
+    packed = gzip.compress(json.dumps(made.chain()).encode())
+    answer = site.post(packed, headers={"content-encoding": "gzip"})
+    assert answer.status_code == 400
+    assert "compressed" in answer.json()["message"]
 
 
 def test_a_long_body_is_refused_before_it_was_read(site):

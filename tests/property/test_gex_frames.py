@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from core.schema import TABLES
 from core.session import NEW_YORK
+from core.symbol import GEX_TICKERS
 from ingest.gex_columns import rows_batch
 from ingest.gex_frames import Ignored, Parsed, Refused, Unknown, read_post
 from ingest.gex_ladder import WINDOWS
-from ingest.gex_snapshot import ROOTS, gex_batch
+from ingest.gex_snapshot import gex_batch
 from tests.fakes import gexbot_made as made
 
 NOW_NS = (made.CLOSE_S + 60) * 10**9
@@ -85,7 +86,7 @@ def snapshots(draw):
     stamp, ns = draw(times())
     name = draw(TICKERS)
     found = {"ticker": name, "timestamp": stamp}
-    meant = {"symbol": ROOTS.get(name, name), "ts_event": ns // 1000, "ts_ns": ns % 1000}
+    meant = {"symbol": GEX_TICKERS.get(name, name), "ts_event": ns // 1000, "ts_ns": ns % 1000}
     for column, spellings in SPELLINGS.items():
         value = draw(st.floats(1, 9e4) if column == "spot" else VALUE | st.none())
         found[draw(st.sampled_from(spellings))] = value

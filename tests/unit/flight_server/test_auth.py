@@ -4,6 +4,7 @@ import pytest
 
 from core.errors import Forbidden, TooMuch, Unauthenticated
 from flight_server.access import check_access
+from flight_server.answers import sql_question
 from flight_server.auth import RateLimiter, key_in
 from flight_server.keys import Agent
 from flight_server.tickets import parse_ticket
@@ -82,7 +83,9 @@ def test_a_rate_below_one_a_second_still_lets_a_call_through(manual_clock):
         ("gex:MNQ", ("MNQ",), True),
         ("gex:MNQ", ("NQ_NDX",), True),
         ("gex:NQ_NDX", ("NQ_NDX",), True),
-        ("gex:NQ_NDX", ("NQ",), False),
+        ("gex:NQ_NDX", ("NQ",), True),
+        ("gex:ES_SPX", ("NQ",), False),
+        ("ticks:NQ_NDX", ("NQ",), False),
         ("gex:SPY", ("MNQ",), False),
         ("latest:MNQ,SPY", ("MNQ",), False),
         ("latest:*", ("MNQ",), True),
@@ -96,3 +99,9 @@ def test_symbols_are_judged_as_they_were_asked(ticket, symbols, is_allowed):
         return
     with pytest.raises(Forbidden):
         check_access(agent(symbols=symbols), ask)
+
+
+def test_sql_shows_a_key_for_a_root_the_ticker_its_gamma_is_under():
+    ask = parse_ticket(b"SELECT * FROM gex", now_ns=OPEN_NS)
+    assert sql_question(agent(symbols=("MNQ", "SPY")), ask).symbols == {"MNQ", "NQ_NDX", "SPY"}
+    assert sql_question(agent(), ask).symbols is None

@@ -69,7 +69,9 @@ def test_nothing_of_orderflow_or_greeks_is_lost():
     row = parsed(profile, category="gamma_zero")
     assert (row["package"], row["category"]) == ("state", "gamma_zero")
     assert json.loads(row["extra"])["mini_contracts"] == profile["mini_contracts"]
-    assert "greek" in faults(profile)["category"]
+    row = parsed(profile)
+    assert (row["package"], row["category"]) == ("state", "greeks")
+    assert json.loads(row["extra"])["defaulted"] == ["category"]
 
 
 def test_a_snapshot_says_its_series_in_several_ways():
@@ -170,6 +172,14 @@ def test_an_official_frame_and_a_list_of_trades_are_read_too():
     trades = [made.option_trade(1), made.option_trade(2)]
     items = read_post(["option_trades", trades], 2**62)
     assert [item.row["trade_id"][-1] for item in items] == ["1", "2"]
+
+
+def test_a_topic_says_whose_snapshot_it_is_where_the_snapshot_does_not():
+    nameless = {name: value for name, value in made.chain().items() if name != "ticker"}
+    (item,) = read_post({"topic": "GEX|spy", "payload": nameless}, 2**62)
+    assert item.row["ticker"] == "SPY"
+    (item,) = read_post(["gex:NDX", made.chain()], 2**62)
+    assert item.row["ticker"] == "NQ_NDX", "its own word counts"
 
 
 def test_market_totals_fill_their_row_and_arrive_when_they_arrive():

@@ -91,6 +91,15 @@ def test_a_repeated_second_is_stored_once_whatever_way_it_comes(house):
     assert [row["via"] for row in house.rows()] == ["api", "api"]
 
 
+def test_profiles_of_several_greeks_in_one_second_are_all_kept(house):
+    gamma = made.greeks() | {"ticker": "NQ_NDX"}
+    delta = gamma | {"major_positive": 1.0}
+    assert house.tape.append_new("gex", batch(gamma, delta, gamma)) == [True, True, False]
+    house.store.close()
+    house.open()
+    assert house.tape.append_new("gex", batch(delta, gamma, via="uw")) == [False, False]
+
+
 def test_colliding_times_are_never_moved_apart(house):
     house.tape.append_new("gex", batch(made.chain(), made.chain() | {"spot": 1.0}))
     (row,) = house.rows()
