@@ -9,8 +9,9 @@ import json
 import re
 import secrets
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
+from itertools import chain
 from typing import Final, ParamSpec, TypeVar
 
 import pyarrow as pa
@@ -77,29 +78,32 @@ def door(method: Callable[P, T]) -> Callable[P, T]:
     return guarded
 
 
-def guarded_stream(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> flight.FlightDataStream:
-    """Stream batches so that what breaks off in the middle arrives as one of our errors.
+def guarded_stream(
+    schema: pa.Schema, runs: Iterable[Sequence[pa.RecordBatch]]
+) -> flight.FlightDataStream:
+    """Stream runs of batches so that what breaks off in the middle arrives as one of our errors.
 
     An exception raised inside a RecordBatchReader reaches the client with its traceback, a
     GeneratorStream cannot carry dictionaries. So the batches go as the one reader that a
-    GeneratorStream yields; where they break off, the reader ends and the generator raises.
+    GeneratorStream yields; where they break off, the reader ends and the generator raises. Only
+    between runs the reader comes back to Python, for which the sender has to wait.
     """
     broken: list[BaseException] = []
 
-    def rows() -> Iterator[pa.RecordBatch]:
-        source = iter(batches)
+    def guarded() -> Iterator[Sequence[pa.RecordBatch]]:
+        source = iter(runs)
         while True:
             try:
-                batch = next(source)
+                run = next(source)
             except StopIteration:
                 return
             except BaseException as error:  # noqa: BLE001  the reader of this generator is C++
                 broken.append(to_flight(error))
                 return
-            yield batch
+            yield run
 
     def whole() -> Iterator[pa.RecordBatchReader]:
-        yield pa.RecordBatchReader.from_batches(schema, rows())
+        yield pa.RecordBatchReader.from_batches(schema, chain.from_iterable(guarded()))
         if broken:
             raise broken[0]
 

@@ -1,16 +1,20 @@
 """Batches on their way out: counted, limited, ended when nobody wants them or the server stops."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import pyarrow as pa
 
 from core.errors import TooMuch, Unavailable
 from flight_server.auth import Call
 from flight_server.edge import Cancelled
+from storage.scan import Scan
 
-LOOK_EVERY = 8  # batches between two looks at whether the caller is still there
+RUN_BATCHES = 16  # go out between two looks at whether the caller is still there
+ROWS = attrgetter("num_rows")
+BYTES = attrgetter("nbytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +46,39 @@ class Drain:
             raise Unavailable("the server is stopping", hint="ask again in a few seconds")
 
 
+def runs_of(batches: Iterable[pa.RecordBatch]) -> Iterator[Sequence[pa.RecordBatch]]:
+    """Batches as they come: many at a time where they are at hand, else one by one."""
+    if isinstance(batches, Scan):
+        return batches.runs()
+    return ([batch] for batch in batches)
+
+
 def counted(
     call: Call, batches: Iterable[pa.RecordBatch], *, limits: Limits | None, drain: Drain
-) -> Iterator[pa.RecordBatch]:
-    """Pass batches on and count them; raise TooMuch at a limit, Cancelled when told to."""
+) -> Iterator[Sequence[pa.RecordBatch]]:
+    """Pass batches on, some at a time, and count them.
+
+    Raise TooMuch at a limit, Cancelled when told to.
+    """
     row_bytes: float | None = None
-    for number, batch in enumerate(batches):
-        if row_bytes is None:
-            row_bytes = fixed_row_bytes(batch.schema)
-        if limits is None or number % LOOK_EVERY == 0:
+    for run in runs_of(batches):
+        for first in range(0, len(run), RUN_BATCHES):
+            some = run[first : first + RUN_BATCHES]
             if call.is_gone():
                 raise Cancelled("the call was cancelled", hint="ask again")
+            if row_bytes is None:
+                row_bytes = fixed_row_bytes(some[0].schema)
+            rows = sum(map(ROWS, some))
+            call.rows += rows
+            call.bytes += int(row_bytes * rows) if row_bytes else sum(map(BYTES, some))
             if limits is not None:
                 drain.check()
-        call.rows += batch.num_rows
-        call.bytes += int(row_bytes * batch.num_rows) if row_bytes else batch.nbytes
-        if limits is not None and (call.rows > limits.rows or call.bytes > limits.bytes):
-            raise TooMuch(
-                f"the answer is larger than {limits.rows} rows or {limits.bytes} bytes",
-                hint="ask for a shorter range, fewer columns, or an aggregate",
-            )
-        yield batch
+                if call.rows > limits.rows or call.bytes > limits.bytes:
+                    raise TooMuch(
+                        f"the answer is larger than {limits.rows} rows or {limits.bytes} bytes",
+                        hint="ask for a shorter range, fewer columns, or an aggregate",
+                    )
+            yield some
 
 
 def fixed_row_bytes(schema: pa.Schema) -> float:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias
 
 import pyarrow as pa
@@ -77,6 +78,10 @@ class Scan:
         return sum(part.rows for part in self._parts)
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return chain.from_iterable(self.runs())
+
+    def runs(self) -> Iterator[Sequence[pa.RecordBatch]]:
+        """The batches, some at a time: those that are at hand together."""
         return _in_order(self._parts, self._wanted, self._table)
 
     def read_all(self) -> pa.Table:
@@ -84,7 +89,9 @@ class Scan:
         return pa.Table.from_batches(self, self.schema)
 
 
-def _in_order(parts: Sequence[Part], wanted: Range, table: str) -> Iterator[pa.RecordBatch]:
+def _in_order(
+    parts: Sequence[Part], wanted: Range, table: str
+) -> Iterator[Sequence[pa.RecordBatch]]:
     """Stream the parts in time order; only parts whose times overlap are read at once."""
     waiting = sorted(parts, key=lambda part: (*part.bounds, part.is_hot))
     while waiting:
@@ -100,17 +107,15 @@ def _in_order(parts: Sequence[Part], wanted: Range, table: str) -> Iterator[pa.R
                 together.append(waiting.pop(0))
                 end = together[-1].bounds[1]
             if together[0].is_hot:
-                yield from [
-                    c for part in together for b in part.batches(wanted) for c in _chunks(b)
-                ]
+                yield [c for part in together for b in part.batches(wanted) for c in _chunks(b)]
             else:
                 for batch in together[0].batches(wanted):
-                    yield from _chunks(batch)
+                    yield [*_chunks(batch)]
             continue
         rows = [b for part in together for b in part.batches(wanted) if b.num_rows]
         merged = pa.Table.from_batches(rows, TABLES[table].schema).unify_dictionaries()
         for batch in merged.sort_by(SORT_ORDER).combine_chunks().to_batches():
-            yield from _chunks(batch)
+            yield [*_chunks(batch)]
 
 
 def _follows(waiting: list[Part], end: int) -> bool:

@@ -110,8 +110,9 @@ class Server(flight.FlightServerBase):
             BROKEN.fail_at("reader_middle")
 
         if BROKEN.door == "reader_middle":
-            return guarded_stream(SCHEMA, pa.RecordBatchReader.from_batches(SCHEMA, inner_rows()))
-        return guarded_stream(SCHEMA, rows())
+            reader = pa.RecordBatchReader.from_batches(SCHEMA, inner_rows())
+            return guarded_stream(SCHEMA, ([batch] for batch in reader))
+        return guarded_stream(SCHEMA, ([batch] for batch in rows()))
 
     @door
     def get_flight_info(self, context, descriptor):
