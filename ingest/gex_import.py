@@ -139,7 +139,9 @@ def _memory_given_back() -> Iterator[None]:
 
 
 def is_history(path: Path) -> bool:
-    """Whether a file looks like one of these: JSON, gzip or an archive."""
+    """Whether a file is named or looks like one of these: JSON, gzip or an archive."""
+    if parse_file_name(path.name) is not None:
+        return True
     try:
         with path.open("rb") as file:
             head = file.read(4)

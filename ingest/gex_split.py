@@ -14,6 +14,7 @@ RECORD_BYTES_MAX = 4 * 2**20
 _TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*("?)|[{}]', re.DOTALL)
 _PLAIN = re.compile(rb"[^,\]\s\[{][^,\]\n{]*")
 _BETWEEN = b" \t\r\n,"
+BOM = b"\xef\xbb\xbf"  # some programs begin every text so
 
 
 def records(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -43,6 +44,10 @@ def _whole_records(state: _State) -> Iterator[bytes]:
     """Records that are wholly here; the rest keeps waiting."""
     found = bytes(state.waiting)
     place = 0
+    if not state.is_begun and found[: len(BOM)] == BOM[: len(found)]:
+        place = len(BOM)
+        if len(found) < place:
+            return
     while True:
         place = _skip(found, place)
         if place == len(found):

@@ -30,7 +30,9 @@ from ingest.taking import Existing, Sink, Taker, good_rows, source_seqs
 log = Log("import")
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
-_SUPPORTED = "give a Sierra Chart .scid or .depth file, or ticks as Parquet or CSV"
+_SUPPORTED = (
+    "give a Sierra Chart .scid or .depth file, ticks as Parquet or CSV, or a GEXBot history file"
+)
 _OTHERS = {
     b"PK\x03\x04": "a ZIP archive",
     b"\x1f\x8b": "a gzip file",

@@ -26,6 +26,7 @@ from ingest.gex_frames import Ignored, Item, Parsed, Refused, Unknown, is_batch,
 from ingest.gex_latency import Latencies
 from ingest.gex_links import LinkRules, read_request, rules_of
 from ingest.gex_queue import JobQueue
+from ingest.gex_split import BOM
 from ingest.gex_uw import Row
 from ingest.gex_values import Fault, Faulty, parse_json
 from storage.intake_loop import open_intake
@@ -40,7 +41,6 @@ LINK_BYTES_MAX: Final = 16 * 1024
 RAW_PART_BYTES: Final = 60 * 1024
 FAULTS_SHOWN_MAX: Final = 20
 RETRY_AFTER_S: Final = "2"
-BOM: Final = b"\xef\xbb\xbf"  # some programs begin every text so
 PART: Final = "gex webhooks"
 SHOW_S: Final = 1.0
 SILENT_S: Final = 5.0

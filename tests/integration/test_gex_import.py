@@ -97,3 +97,9 @@ def test_members_that_are_no_history_files_are_left_out(tape):
 def test_an_archive_that_is_none_is_garbled(tape):
     with pytest.raises(FeedGarbled):
         tape.take(tape.write("x.zip", b"PK\x03\x04 no more"))
+
+
+@pytest.mark.parametrize("raw", [b"", b"null", b"[]", b"<html>"])
+def test_what_is_named_like_a_history_file_is_judged_as_one(tape, raw):
+    with pytest.raises(FeedGarbled, match="snapshot"):
+        tape.take(tape.write(NAME, raw))

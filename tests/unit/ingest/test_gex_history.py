@@ -41,17 +41,22 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=12,
 )
+MARKS = (b"", b"\xef\xbb\xbf")
 OBJECTS = st.lists(st.dictionaries(st.text(max_size=6), JSON, max_size=4), max_size=6)
 
 
-@given(OBJECTS, st.integers(1, 40), st.sampled_from([None, 2]), st.booleans())
+@given(
+    OBJECTS, st.integers(1, 40), st.sampled_from([None, 2]), st.booleans(), st.sampled_from(MARKS)
+)
 @settings(deadline=None)
-def test_cutting_gives_back_every_object_wherever_the_pieces_end(objects, size, indent, is_lines):
+def test_cutting_gives_back_every_object_wherever_the_pieces_end(
+    objects, size, indent, is_lines, mark
+):
     if is_lines:
         raw = "\n".join(json.dumps(one) for one in objects).encode()
     else:
         raw = json.dumps(objects, indent=indent, ensure_ascii=False).encode()
-    assert [json.loads(one) for one in records(pieces(raw, size))] == objects
+    assert [json.loads(one) for one in records(pieces(mark + raw, size))] == objects
 
 
 @given(OBJECTS.filter(bool), st.data())
