@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from core.clock import NS_PER_S, Clock
+from core.clock import NS_PER_S, Clock, SystemClock
 from core.errors import PipelineError, SettingsError
 from core.log import Log
 
@@ -25,6 +25,8 @@ READY_FD = "TICKFLIGHT_READY_FD"
 READY_TIMEOUT_S = 60.0
 PR_SET_PDEATHSIG = 1
 RESTART_DELAY_S_MAX = 30.0
+PARENT_LOOK_S = 2.0
+ORPHAN_S_MAX = 10.0  # a child whose parent is gone has so long to end in order
 
 
 class ChildFailed(PipelineError):
@@ -146,6 +148,17 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def _outlive_no_parent(parent: int) -> None:
+    """End an orphan that does not end by itself: nobody is left to kill it, and it holds locks."""
+    clock = SystemClock()
+    while os.getppid() == parent:
+        clock.sleep_s(PARENT_LOOK_S)
+    clock.sleep_s(ORPHAN_S_MAX)
+    log.error("orphan.ended", after_s=ORPHAN_S_MAX)
+    logging.shutdown()
+    os._exit(1)
+
+
 def tell_ready(fd: int, facts: Mapping[str, object]) -> None:
     """Say to the parent that this child is up; `facts` are for it to use."""
     os.write(fd, json.dumps(dict(facts)).encode() + b"\n")
@@ -162,6 +175,10 @@ def run_child(fd: int, body: Callable[[Callable[[Mapping[str, object]], None]], 
         tell_ready(fd, facts)
 
     die_with_parent()
+    parent = os.getppid()
+    threading.Thread(
+        target=_outlive_no_parent, args=(parent,), name="orphan watch", daemon=True
+    ).start()
     try:
         body(ready)
     except PipelineError as error:

@@ -1,8 +1,11 @@
 """Processes of the house: the writer first, then the others side by side."""
 
 import os
+import signal
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -69,3 +72,43 @@ def test_a_stop_before_the_writer_is_ready_starts_no_more(make, tmp_path):
     stopping.set()
     assert start_in_order([make("writer"), make("web")], stopping) == {}
     assert list(tmp_path.iterdir()) == []
+
+
+DEAF = f"""
+import os, signal, time
+from core import children
+children.PARENT_LOOK_S = children.ORPHAN_S_MAX = 0.2
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+def live(ready):
+    ready({{}})
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
+children.run_child(int(os.environ["{READY_FD}"]), live)
+"""
+PARENT = """
+import os, sys, time
+from core.children import Child, ChildSpec
+from core.clock import SystemClock
+spec = ChildSpec("deaf", (sys.executable, "-c", sys.argv[1]))
+Child(spec, dict(os.environ), SystemClock()).start()
+time.sleep(60)
+"""
+
+
+def test_a_child_that_heeds_nothing_does_not_outlive_its_parent():
+    command = [sys.executable, "-c", PARENT, DEAF]
+    root = Path(__file__).resolve().parents[3]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        os.kill(child, signal.SIGTERM)
+        parent.kill()
+        # Nobody but the child has the other end any more.
+        assert parent.stdout.read() == b""
+    until(lambda: not Path(f"/proc/{child}").exists() or is_zombie(child))
+
+
+def is_zombie(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
