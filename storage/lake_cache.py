@@ -27,6 +27,7 @@ TRIM_S: Final = 30.0  # between two looks through the folder
 FREE_BYTES_MIN: Final = 1 << 30  # of the disk, which the tape itself needs
 POLL_S: Final = 0.05
 SCRATCH: Final = "_fetch"
+KEPT: Final = "gaps"  # never let go: every answer says which holes its range has
 
 
 def never() -> bool:
@@ -69,6 +70,8 @@ class LakeCache:
 
         Raise LakeError, PartitionCorrupt, TooMuch where they do not fit, TooSlow, Unavailable.
         """
+        for file in files:
+            self._check_path(file.path)
         missing = [file for file in files if not self._is_here(file)]
         if not missing:
             return
@@ -201,12 +204,14 @@ class LakeCache:
         if (size := self._bucket.size(key)) != file.bytes:
             raise PartitionCorrupt(f"expected {file.bytes} bytes, found {size}")
 
-    def _key(self, file: Wanted) -> str:
-        """The name in the bucket; a path that leads out of the folder is none."""
-        path = Path(file.path)
-        if ".." in path.parts or not path.is_relative_to(self._folder):
+    def _check_path(self, path: str) -> None:
+        """Refuse a path out of the folder: it may come from the process that runs SQL."""
+        if not path.startswith(f"{self._folder}/") or "/../" in path or path.endswith("/.."):
             raise Unavailable("no such sealed file", hint="ask again")
-        return path.relative_to(self._folder).as_posix()
+
+    def _key(self, file: Wanted) -> str:
+        """The name in the bucket."""
+        return Path(file.path).relative_to(self._folder).as_posix()
 
     def _scratch(self, file: Wanted) -> Path:
         mark = f"{os.getpid()}-{threading.get_ident()}"
@@ -249,7 +254,7 @@ class LakeCache:
 
 
 def _data_files(folder: Path) -> Iterator[tuple[int, int, str]]:
-    """Access time, size and path of every file of data."""
+    """Access time, size and path of every file that may be let go."""
     try:
         with os.scandir(folder) as entries:
             inside = list(entries)
@@ -257,7 +262,7 @@ def _data_files(folder: Path) -> Iterator[tuple[int, int, str]]:
         return
     for entry in inside:
         if entry.is_dir(follow_symlinks=False):
-            if entry.name not in ("_delta_log", "_scratch", SCRATCH):
+            if entry.name not in ("_delta_log", "_scratch", SCRATCH, KEPT):
                 yield from _data_files(Path(entry.path))
         elif entry.name.endswith(".parquet"):
             with suppress(FileNotFoundError):

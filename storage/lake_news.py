@@ -9,15 +9,27 @@ from collections.abc import Callable
 from typing import Final
 
 from core.board import Board
-from core.errors import LakeError
+from core.errors import PipelineError
 from core.log import Log
 from storage.lake import Lake
+from storage.lake_cache import KEPT
+from storage.manifest import Manifest
 from storage.rollup import WIDTHS_US
 
 log = Log("lake")
 LOOK_S: Final = 0.05
 AGAIN_S: Final = 5.0
 PART: Final = "bucket"
+
+
+def bring(lake: Lake, table: str) -> None:
+    """Bring a table's logs and its rollups', and the files that are always kept.
+
+    Raise LakeError, Unavailable.
+    """
+    lake.pull(table, *(WIDTHS_US if table == "trades" else ()))
+    if table == KEPT:
+        lake.fetch(Manifest(lake, table).refresh().pruned())
 
 
 class LakeNews:
@@ -51,8 +63,8 @@ class LakeNews:
 
     def _bring(self, table: str, version: int) -> bool:
         try:
-            self._lake.pull(table, *(WIDTHS_US if table == "trades" else ()))
-        except LakeError as error:
+            bring(self._lake, table)
+        except PipelineError as error:
             if not self._is_away:
                 log.warning("bucket.away", code=error.code, error=error.message)
             self._is_away = True

@@ -133,16 +133,17 @@ class Lane:
                 raise error_of(frame.facts())
             if frame.kind != Kind.WANT:
                 return frame
-            self._fetch(frame, is_cancelled, seconds)
+            self._fetch(frame, is_cancelled)
 
-    def _fetch(self, frame: Frame, is_cancelled: Callable[[], bool], seconds: float) -> None:
+    def _fetch(self, frame: Frame, is_cancelled: Callable[[], bool]) -> None:
         """Have files on this machine and say so, or what went wrong."""
         wanted = frame.facts()["files"]
         assert isinstance(wanted, list)
         files = [WantedFile(str(path), int(size)) for path, size in wanted]
         told: dict[str, object] = {}
         try:
-            self.worker.lake.fetch(files, is_cancelled=is_cancelled, seconds=seconds)
+            lake, seconds = self.worker.lake, self.worker.seconds
+            lake.fetch(files, is_cancelled=is_cancelled, seconds=seconds)
         except PartitionCorrupt as error:
             log.error("partition.unreadable", error=error.message)
             told = facts_of(Unavailable("a sealed partition cannot be read", hint=error.hint))
@@ -181,6 +182,7 @@ class Worker:
 
     def __init__(self, paths: Paths, lake: Lake, limits: QueryLimits, lanes: int) -> None:
         self.lake = lake
+        self.seconds = limits.seconds
         pairs = [socket.socketpair() for _ in range(lanes)]
         slots = [create_slots() for _ in range(lanes)]
         theirs = [(pair[1].fileno(), fds) for pair, fds in zip(pairs, slots, strict=True)]

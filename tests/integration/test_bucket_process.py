@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from pyarrow import flight
 
+from core.clock import NS_PER_S
 from core.errors import PipelineError
 from storage.paths import Paths
 from tests.conftest import clean_env, running_server
@@ -148,13 +149,17 @@ def test_while_the_bucket_is_away_the_hour_stays_hot_and_everything_hot_is_serve
             assert client.ask("tail:MNQ?n=50").num_rows == 50
             found = counts(client)
             assert found["rows"] == found["seqs"] == found["last"], "what is here is answered"
-            for path in (house.data_dir / "bucket").rglob("*.parquet"):
+            for path in (house.data_dir / "bucket").glob("*/trades/**/*.parquet"):
                 path.unlink()
             with pytest.raises(flight.FlightUnavailableError, match="bucket") as refused:
                 client.ask(ROWS)
             told = json.loads(refused.value.extra_info)
             assert (told["code"], s3.secret in str(told)) == ("unavailable", False)
             until(lambda: client.seq("trades") > before, 60)
+            assert client.ask("latest:*").num_rows == len(SYMBOLS)
+            assert client.ask("tail:MNQ?n=50").num_rows == 50
+            newest_ns = client.ask("latest:MNQ")["ts_event"][0].value * 1_000
+            assert client.ask(f"ticks:MNQ?start={newest_ns - 5 * NS_PER_S}").num_rows > 10
             link.mend()
             seal(house)
             found = counts(client)
