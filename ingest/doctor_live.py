@@ -86,7 +86,9 @@ class LiveSession:
         ) as door:
             token = await door.fetch_quote_token()
             self.report |= {"level": token.level, "url": token.url, "is_delayed": token.is_delayed}
-            rolls = RollMap(Paths(self._settings.data_dir).root / "rolls.json", OsDisk())
+            root = Paths(self._settings.data_dir).root
+            root.mkdir(parents=True, exist_ok=True)
+            rolls = RollMap(root / "rolls.json", OsDisk())
             roots = self._settings.words("TASTYTRADE_SYMBOLS")
             rolls.update(await door.fetch_futures(roots), self._clock.now_ns())
             instruments = rolls.instruments(roots, self._clock.now_ns())

@@ -91,6 +91,7 @@ class Decoder:
     def __init__(self) -> None:
         self._layouts: dict[tuple[int, Event], tuple[str, ...]] = {}
         self._pending: dict[tuple[int, Event], _Pending] = {}
+        self._objects: dict[tuple[int, Event], list[tuple[dict[str, Any], int]]] = {}
         self.aggregation_s: dict[int, float] = {}
 
     def decode(self, frames: Iterable[Frame]) -> list[Decoded]:
@@ -144,10 +145,10 @@ class Decoder:
             return self._full(channel, data, frame)
         if len(data) % 2:
             return [Garbled(channel, "data is not pairs of type and values", frame)]
+        out = self._flush() if self._objects else []
         if len(data) == 2:  # nearly always
             reason = self._compact(channel, data[0], data[1], frame)
-            return [Garbled(channel, reason, frame)] if reason else []
-        out: list[Decoded] = []
+            return [*out, Garbled(channel, reason, frame)] if reason else out
         for event, values in zip(data[::2], data[1::2], strict=True):
             reason = self._compact(channel, event, values, frame)
             if reason:
@@ -172,18 +173,18 @@ class Decoder:
         return ""
 
     def _full(self, channel: int, data: Sequence[Any], frame: Frame) -> list[Decoded]:
-        """Rows as objects, which a server may send although we ask for lists."""
-        out: list[Decoded] = self._flush()
-        groups: dict[Event, list[dict[str, Any]]] = {}
+        """Keep rows that are objects, which a server may send although we ask for lists."""
+        out = self._flush() if self._pending else []
+        is_whole = True
         for row in data:
             event = row.get("eventType") if isinstance(row, dict) else None
-            if event not in _EVENTS or not isinstance(row.get(SYMBOL_FIELD), str):
-                return [Garbled(channel, "row without a known eventType and a symbol", frame)]
-            groups.setdefault(event, []).append(row)
-        for event, rows in groups.items():
-            names = {name: None for row in rows for name in row if name != "eventType"}
-            values = {name: [row.get(name) for row in rows] for name in names}
-            out.append(Rows(channel, event, values, np.full(len(rows), frame.ts_recv_ns)))
+            if isinstance(event, str) and event in _EVENTS and _has_symbol(row):
+                waiting = self._objects.setdefault((channel, event), [])
+                waiting.append((row, frame.ts_recv_ns))
+            else:
+                is_whole = False
+        if not is_whole:
+            out.append(Garbled(channel, "row without a known eventType and a symbol", frame))
         return out
 
     def _flush(self) -> list[Decoded]:
@@ -191,7 +192,13 @@ class Decoder:
         out: list[Decoded] = []
         for (channel, event), pending in self._pending.items():
             out += _sliced(channel, event, pending)
+        for (channel, event), told in self._objects.items():
+            rows, stamps = zip(*told, strict=True)
+            names = {name: None for row in rows for name in row if name != "eventType"}
+            values = {name: [row.get(name) for row in rows] for name in names}
+            out.append(Rows(channel, event, values, np.array(stamps, np.int64)))
         self._pending.clear()
+        self._objects.clear()
         return out
 
 
@@ -213,6 +220,10 @@ def _sliced(channel: int, event: Event, pending: _Pending) -> list[Decoded]:
         out += _sliced(channel, event, own)
         start = end
     return out
+
+
+def _has_symbol(row: dict[str, Any]) -> bool:
+    return isinstance(row.get(SYMBOL_FIELD), str)
 
 
 def _is_layout(names: Any) -> bool:

@@ -37,7 +37,7 @@ def session(server, tmp_path, secret="secret"):
             "TASTYTRADE_REFRESH_TOKEN": "refresh",
             "TASTYTRADE_API_URL": rest.url,
             "TASTYTRADE_SYMBOLS": "MNQ,SPY",
-            "DATA_DIR": str(tmp_path),
+            "DATA_DIR": str(tmp_path / "data"),  # a first session has none yet
         }
         settings = load_settings(given, environ={}, env_file=tmp_path / "none")
         codes = []
@@ -51,7 +51,7 @@ def session(server, tmp_path, secret="secret"):
                 server.trade(20)
                 running.join(0.1)
         running.join()
-    (path,) = (tmp_path / "reports").glob("live-*.json")
+    (path,) = (tmp_path / "data" / "reports").glob("live-*.json")
     return codes[0], said, json.loads(path.read_bytes())
 
 

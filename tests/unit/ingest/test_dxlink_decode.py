@@ -108,6 +108,22 @@ def test_rows_as_objects_decode_to_the_same():
     assert prints.index.tolist() == [e.index for e in events]
 
 
+def test_an_object_that_cannot_be_read_costs_no_row_beside_or_before_it():
+    events = TruthTape().trade(4, ["SPY"])
+    full = [{"eventType": "TimeAndSale", **event.values()} for event in events[2:]]
+    found = decoded(
+        config(LAYOUT),
+        data("TimeAndSale", flat(events[:2])),
+        frame({"type": "FEED_DATA", "channel": 3, "data": [full[0], {"eventType": "Weather"}]}),
+        frame({"type": "FEED_DATA", "channel": 3, "data": [full[1]]}),
+    )
+    rows = [part for part in found if isinstance(part, Rows)]
+    index = [i for part in rows for i in prints_of(part)[0].index.tolist()]
+    assert index == [event.index for event in events]
+    assert [type(part) for part in found].count(Garbled) == 1
+    assert len(rows) == 2, "objects of several frames are read together"
+
+
 @pytest.mark.parametrize(
     ("broken", "reason"),
     [
