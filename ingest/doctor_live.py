@@ -92,7 +92,10 @@ class LiveSession:
             roots = self._settings.words("TASTYTRADE_SYMBOLS")
             rolls.update(await door.fetch_futures(roots), self._clock.now_ns())
             instruments = rolls.instruments(roots, self._clock.now_ns())
+            self.report["unclear_fronts"] = rolls.unclear
             self.report["symbols"] = {i.streamer_symbol: i.contract for i in instruments}
+            unprinted = [i.streamer_symbol for i in instruments if not i.has_prints]
+            self.report["indices"] = unprinted  # of these last values are all there is
             async with self._probe(token) as probe:
                 await self._listen(probe, instruments)
                 for name, back_s in PERIODS.items():
@@ -217,8 +220,15 @@ def judge(report: dict[str, Any]) -> Iterator[Finding]:
         trades = sum(rows.get(f"TICKER {e}", {}).get(symbol, 0) for e in ("Trade", "TradeETH"))
         reach = ", ".join(f"{of[symbol]['rows']:,} of {name}" for name, of in histories.items())
         told = f"{prints:,} prints, {ticks:,} candles of one trade, {trades:,} last trades"
-        is_fine = prints or not trades
+        if not (prints or ticks or trades):
+            told = "nothing came: its market is closed, or this token is not given it"
+            yield Finding("off", contract, f"{told}; history: {reach}")
+            continue
+        is_fine = prints or symbol in report.get("indices", ())
         yield Finding("fine" if is_fine else "wrong", contract, f"{told}; history: {reach}")
+    for root, count in report.get("unclear_fronts", {}).items():
+        told = f"{count} contracts are marked as the front one, expected 1; the nearest is taken"
+        yield Finding("wrong", root, told)
     for name in ("second_connection", "auth_again", "deflate", "largest_frame_bytes"):
         if name in report:
             yield Finding("fine", name.replace("_", " "), str(report[name]))

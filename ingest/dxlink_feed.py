@@ -91,6 +91,9 @@ class Login:
         now_ns = self._clock.now_ns()
         for roll in self._rolls.update(listed, now_ns):
             log.info("contract.rolled", root=roll.root, contract=roll.contract)
+        for root, count in self._rolls.unclear.items():
+            taken = self._rolls.front(root)
+            log.warning("front.unclear", root=root, marked=count, taken=taken and taken.contract)
         self._tell_fronts()
         return self._rolls.instruments(self._symbols, now_ns)
 

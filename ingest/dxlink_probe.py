@@ -105,7 +105,11 @@ class Probe:
 
     def _take_rows(self, rows: Rows) -> None:
         contract = wire.CONTRACTS.get(rows.channel, str(rows.channel))
-        for symbol, count in Counter(rows.values[SYMBOL_FIELD]).items():
+        names = rows.values[SYMBOL_FIELD]
+        flags = rows.values.get("eventFlags", [0] * len(names))
+        pairs = zip(names, flags, strict=True)
+        named = [name for name, f in pairs if not (isinstance(f, int) and f & REMOVE)]
+        for symbol, count in Counter(named).items():
             self.heard.rows[contract, rows.event, symbol] += count
         now_ns = self._clock.monotonic_ns()
         if rows.event == "TimeAndSale":

@@ -62,6 +62,7 @@ class RollMap:
         self._path = path
         self._disk = disk
         self.rolls = _read(path, disk)
+        self.unclear: dict[str, int] = {}  # by root, how many contracts are marked front, if not 1
 
     def update(self, listed: Iterable[Listed], now_ns: int) -> list[Roll]:
         """Take in what the service lists; give the roots whose front contract changed."""
@@ -70,6 +71,8 @@ class RollMap:
             if contract.expires_ns > now_ns:
                 by_root.setdefault(contract.root, []).append(contract)
         rolled = []
+        marked = {root: sum(c.is_front for c in contracts) for root, contracts in by_root.items()}
+        self.unclear = {root: count for root, count in sorted(marked.items()) if count != 1}
         for root, contracts in sorted(by_root.items()):
             fresh = _front(root, contracts, now_ns)
             present = self.front(root)

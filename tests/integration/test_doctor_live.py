@@ -8,7 +8,7 @@ import pytest
 from core.clock import SystemClock
 from core.errors import SettingsError
 from core.settings import load_settings
-from ingest.doctor_live import Waits, live_command
+from ingest.doctor_live import Waits, judge, live_command
 from tests.fakes.deadline import until
 from tests.fakes.dxlink_rest import RestServer, future
 from tests.fakes.dxlink_server import DxlinkServer
@@ -96,3 +96,16 @@ def test_without_a_login_there_is_nothing_to_try(tmp_path):
     settings = load_settings({"DATA_DIR": str(tmp_path)}, environ={}, env_file=tmp_path / "none")
     with pytest.raises(SettingsError, match="no tastytrade login"):
         live_command(settings, CLOCK, print, BRIEF)
+
+
+def test_what_gives_nothing_is_not_called_fine_and_an_index_needs_no_prints():
+    report = {
+        "symbols": {"SPY": "SPY", "VIX": "VIX", "QQQ": "QQQ"},
+        "indices": ["VIX"],
+        "live_rows": {"TICKER Trade": {"SPY": 3, "VIX": 3}},
+        "unclear_fronts": {"MNQ": 2},
+    }
+    found = {finding.about: finding for finding in judge(report)}
+    states = {about: finding.state for about, finding in found.items()}
+    assert states == {"SPY": "wrong", "VIX": "fine", "QQQ": "off", "MNQ": "wrong"}
+    assert "nothing came" in found["QQQ"].told

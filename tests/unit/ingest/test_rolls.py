@@ -1,5 +1,7 @@
 """A root's front contract, dated and kept."""
 
+from dataclasses import replace
+
 import pytest
 
 from core.clock import DAY_NS
@@ -70,3 +72,13 @@ def test_a_damaged_map_says_what_to_do(tmp_path):
     with pytest.raises(FeedGarbled, match="roll map") as garbled:
         RollMap(tmp_path / "rolls.json", OsDisk())
     assert "delete" in garbled.value.hint
+
+
+@pytest.mark.parametrize("marks", [(False, False), (True, True)])
+def test_a_front_that_is_not_marked_once_is_the_nearest_and_told(rolls, marks):
+    found = [replace(c, is_front=mark) for c, mark in zip((Z, H), marks, strict=True)]
+    rolls.update(found[::-1], OPEN_NS)
+    assert rolls.front("MNQ").contract == "MNQZ26"
+    assert rolls.unclear == {"MNQ": sum(marks)}
+    rolls.update([Z, H], OPEN_NS)
+    assert rolls.unclear == {}
