@@ -53,6 +53,7 @@ class Health:
         status = gather(read_boards(self._run_dir, now_ns), self._tape, now_ns)
         if visitor.symbols is not None:
             status["symbols"] = [s for s in status["symbols"] if s["symbol"] in visitor.symbols]
+            status["symbol_count"] = len(status["symbols"])
         return JSONResponse(status)
 
     def healthz(self, request: Request) -> Response:

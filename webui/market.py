@@ -79,13 +79,14 @@ class MarketBook:
     def __init__(self, tape: StoreTape) -> None:
         self._tape = tape
         self.symbols: dict[str, SymbolNow] = {}
+        self.count = 0  # of all symbols, of which the first ones are shown
         self._gex: dict[str, dict[str, object]] = {}
         self._ladders: dict[str, dict[str, object]] = {}
         self._seen: dict[tuple[str, str], int] = {}
 
     def look(self, now_ns: int, *, only: Sequence[str] | None = None) -> None:
         """Take in what is new of all symbols, or of some."""
-        names = self._tape.symbols()[:SYMBOLS_MAX] if only is None else only
+        names = self._names() if only is None else only
         for name in names:
             if name not in self.symbols:
                 self.symbols = {**self.symbols, name: SymbolNow(name)}
@@ -102,6 +103,12 @@ class MarketBook:
                 self._take(now, fresh[now.symbol], now_ns)
             except Unavailable as error:
                 log.warning("symbol.not_read", symbol=now.symbol, why=error.message)
+
+    def _names(self) -> list[str]:
+        """The symbols that are shown, and how many there are."""
+        names = self._tape.symbols()
+        self.count = len(names)
+        return names[:SYMBOLS_MAX]
 
     def look_at_prices(self, names: Sequence[str]) -> None:
         """Take in the last prices of some symbols alone, which is a fraction of the work."""

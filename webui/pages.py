@@ -110,7 +110,7 @@ class Pages:
         if known and not symbol:
             if asked:
                 names = ", ".join(sorted(self._now.market.symbols))
-                raise UnknownInstrument(f"nothing is known of {asked!r}", hint=f"known: {names}")
+                raise UnknownInstrument(f"{asked!r} is none of the symbols shown", hint=names)
             return RedirectResponse(f"/market/{known}", 303)
         sheet = status_sheet(self._now).merge(symbols_sheet(self._now))
         topics = ["status", "symbols"]

@@ -15,7 +15,7 @@ from core.board import BoardStatus, read_boards
 from core.clock import HOUR_NS, NS_PER_MS, NS_PER_S, NS_PER_US, Clock
 from core.errors import PipelineError, Unavailable
 from core.log import Log
-from core.schema import LOGGED_TABLES
+from core.schema import LOGGED_TABLES, TABLES
 from core.session import Market, session_at
 from core.settings import Settings, reachable
 from flight_server.running import RunningCall, read_running
@@ -246,9 +246,9 @@ class Gatherer:
         self.storage = found
 
     def _measure_lake(self, found: Storage) -> None:
-        """Sum up the manifests; only where one of them moved."""
+        """Sum up the manifests of all tables; only where one of them moved."""
         snapshots = []
-        for table in ("trades", "quotes", "depth", "gex"):
+        for table in TABLES:
             try:
                 snapshots.append(self.tape.sealed(table))
             except PipelineError:

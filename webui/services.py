@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from core.board import NAMES_MAX, BoardStatus, PartStatus, State, worst
+from webui.words import format_age
 
 WORDS: Mapping[str, str] = {
     "ok": "on time",
@@ -149,8 +150,11 @@ def _service(
     if not parts:
         if not kind.process:
             return Service(kind.key, kind.title, "off", NOT_CONFIGURED, kind.about)
-        if board is None or not board["is_alive"]:
+        if board is None:
             return Service(kind.key, kind.title, "down", NOT_RUNNING, kind.about)
+        if not board["is_alive"]:  # it hangs or was killed; a stopped one leaves no board
+            silent = f"process {kind.process} silent for {format_age(board['age_s'])}"
+            return Service(kind.key, kind.title, "down", silent, kind.about)
         seen_ms = board["stamp_ns"] // 1_000_000
         return Service(
             kind.key, kind.title, "ok", "", kind.about, seen_ms, board["started_ns"] // 1_000_000

@@ -87,6 +87,9 @@ def symbols_sheet(now: Gatherer) -> Sheet:
         sheet.a[f"{key}.age"] = None if symbol.ts_us is None else symbol.ts_us // 1_000
         sheet.g[f"{key}.spark"] = now.sparks.get(name, "")
     sheet.t["ticks.rate"] = format_rate(now.rates.get("trades"))
+    shown, all_of_them = len(now.market.symbols), now.market.count
+    hidden = f", {shown:,} of {all_of_them:,} symbols" if all_of_them > shown else ""
+    sheet.t["symbols.shown"] = f"shown 4 times a second{hidden}"
     return sheet
 
 

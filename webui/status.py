@@ -61,24 +61,28 @@ class TableStatus(TypedDict):
 
 
 class Status(TypedDict):
-    """Everything the page shows; `is_stored` says whether the store could be read."""
+    """Everything the page shows; `is_stored` says whether the store could be read.
+
+    `symbols` are at most SYMBOLS_MAX of the `symbol_count` there are.
+    """
 
     state: State
     at: str
     processes: list[BoardStatus]
     is_stored: bool
     symbols: list[SymbolStatus]
+    symbol_count: int
     tables: list[TableStatus]
 
 
 def gather(boards: Sequence[BoardStatus], tape: Tape, now_ns: int) -> Status:
     """Put boards and tape together; a store that is not up is a state, not an error."""
     try:
-        names = tape.symbols()[:SYMBOLS_MAX]
-        symbols = [_symbol(name, tape.latest(name), now_ns) for name in names]
+        names = tape.symbols()
+        symbols = [_symbol(name, tape.latest(name), now_ns) for name in names[:SYMBOLS_MAX]]
         is_stored = True
     except Unavailable:
-        symbols, is_stored = [], False
+        names, symbols, is_stored = [], [], False
     tables = [_table(table.name, tape) for table in LOGGED_TABLES]
     return Status(
         state=worst(board["state"] for board in boards) if boards else "down",
@@ -86,6 +90,7 @@ def gather(boards: Sequence[BoardStatus], tape: Tape, now_ns: int) -> Status:
         processes=list(boards),
         is_stored=is_stored,
         symbols=symbols,
+        symbol_count=len(names),
         tables=[row for row in tables if row is not None],
     )
 

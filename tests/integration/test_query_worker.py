@@ -19,6 +19,7 @@ from tests.fakes.query_tape import START_US, QueryTape
 ENDLESS = "SELECT count(*) FROM range(100000000000) a, range(1000) b"
 LIMITS = QueryLimits(seconds=20, rows=2_000_000, bytes=200_000_000, memory_bytes=1 << 30)
 ROWS = 50_000
+BACK_S_MAX = 60  # a worker that was killed, on a busy machine
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +163,16 @@ def test_a_memory_bomb_ends_in_an_error_and_the_service_lives(service, bomb):
     with pytest.raises(PipelineError) as caught:
         ask(service, bomb)
     assert caught.value.code in ("too_much", "too_slow", "unavailable", "bad_sql")
-    assert until(lambda: peak_kb(service.worker_pid)) < 3 << 20
-    assert ask(service, "SELECT 1 AS a").to_pylist() == [{"a": 1}]
+    assert until(lambda: answered(service), BACK_S_MAX) == [{"a": 1}]
+    assert until(lambda: peak_kb(service.worker_pid), BACK_S_MAX) < 3 << 20
+
+
+def answered(service):
+    """What a statement gives; nothing while the worker is still being started again."""
+    try:
+        return ask(service, "SELECT 1 AS a").to_pylist()
+    except Unavailable:
+        return None
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,7 @@ export class Chart {
     }
     if (low > high) [low, high] = this.price ? [this.price - 1, this.price + 1] : [0, 1];
     if (this.offset === 0 && this.price) [low, high] = [Math.min(low, this.price), Math.max(high, this.price)];
+    if (high - low < Math.abs(high) * 2e-5) [low, high] = [low - high * 5e-4, high + high * 5e-4]; // it stood still
     const tall = Math.max(high - low, Math.abs(high) * 2e-4);
     const levels = Object.values((this.gex && this.gex.levels) || {}).filter((p) => p !== null);
     for (const level of levels) {

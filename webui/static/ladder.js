@@ -1,6 +1,7 @@
 /** The price ladder: a table whose rows stay, and a bar behind each size. */
 
 import { formatAge, formatPrice, formatWhole } from "./words.js";
+import { make } from "./table.js";
 import { serverNow, writeText } from "./cells.js";
 
 const LEVELS = 10;
@@ -13,10 +14,14 @@ export class Ladder {
     this.age = document.getElementById("ladder-age");
     this.ts = null;
     if (!this.table) return;
-    const lines = [...this.table.tBodies[0].rows];
-    this.asks = lines.slice(0, LEVELS).reverse();
-    this.middle = lines[LEVELS].cells[0];
-    this.bids = lines.slice(LEVELS + 1);
+    const body = this.table.tBodies[0];
+    this.asks = makeLines(body, 2).reverse();
+    const between = make("tr", "mid");
+    this.middle = make("td");
+    this.middle.colSpan = 3;
+    between.append(this.middle);
+    body.append(between);
+    this.bids = makeLines(body, 0);
   }
 
   paint(book) {
@@ -51,4 +56,18 @@ export class Ladder {
       }
     });
   }
+}
+
+/** The lines of a side, with the bar and the size in one of the columns. */
+function makeLines(body, column) {
+  return [...Array(LEVELS)].map(() => {
+    const line = make("tr");
+    const cells = [make("td"), make("td", "p"), make("td")];
+    cells[column].className = column ? "a" : "b";
+    cells[column].append(make("i"), make("span"));
+    cells[1].append(make("span"));
+    line.append(...cells);
+    body.append(line);
+    return line;
+  });
 }

@@ -24,6 +24,7 @@ export function startChart(boot) {
     chart.repaint();
   });
   chart.boot(boot);
+  document.querySelector(".seg [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   const ladder = new Ladder();
   ladder.paint(boot.ladder);
   showGamma(boot.gex, boot.symbol);

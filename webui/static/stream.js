@@ -46,6 +46,7 @@ export class Stream {
     const socket = this.socket;
     socket.onopen = () => {
       this.tries = 0;
+      this.isTried = false;
       this.acked = 0; // a server that was started anew counts anew
       this.heardAt = performance.now();
       this.say({ sub: this.topics });
@@ -118,6 +119,9 @@ export class Stream {
         if (!answer.ok || this.isOpen) return;
         if (!this.isFrozen) this.on.frame(await answer.json());
         this.on.state("live", "polling");
+        if (this.isTried) return;
+        this.isTried = true; // it answers again: a socket need not wait for its turn
+        this.connect();
       } catch {
         this.on.state("down", "Disconnected");
       }

@@ -133,7 +133,7 @@ def test_an_unknown_symbol_is_said_and_no_other_shown_in_its_place(site):
     site.look()
     page = site.ask("/market/<NOPE>", headers={"accept": "text/html"}).text
     assert "&lt;NOPE&gt;" in page
-    assert "known: MNQ" in page
+    assert "none of the symbols shown; MNQ" in page
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8877", "[::1]:8877"])

@@ -11,6 +11,7 @@ from core.board import Board
 from core.clock import HOUR_NS, MINUTE_NS, NS_PER_US
 from core.schema import BOOK, GAPS, QUERIES, SPOT_CHECKS
 from flight_server.main import open_calls
+from storage.seal import Sealer
 from tests.fakes.manual_clock import OPEN_NS
 from webui.calls import CallRow, summed
 from webui.coverage import Coverage, grid_paths, sealed_hours
@@ -181,7 +182,7 @@ def test_the_keys_page_tells_the_day_of_a_key_that_was_quiet_for_an_hour(site):
     put(site, QUERIES, key_name="bot", method="do_get", outcome="ok", ts_event=moment(site, 7_200),
         peer="ipv4:10.0.0.1:5")  # fmt: skip
     site.look()
-    line = site.ask("/keys").text.partition("bot</a>")[2].partition("</tr>")[0]
+    line = site.ask("/keys").text.partition("bot</span>")[2].partition("</tr>")[0]
     assert "10.0.0.1" in line
     assert '<td class="n v">1</td>' in line
 
@@ -229,8 +230,6 @@ def test_a_change_of_state_is_an_event_and_a_beat(site):
 def test_coverage_counts_sealed_hours_against_those_of_the_session(site):
     site.trade("MNQ", 1.0)
     site.clock.advance_ns(2 * HOUR_NS)
-    from storage.seal import Sealer
-
     sealer = Sealer(site.settings.lake_url, site.clock)
     slices = site.house.hub.gatherer.tape.after("trades", "MNQ", 0)
     sealer.seal("trades", "MNQ", [s.batch for s in slices], slices[-1].last_seq)
@@ -269,6 +268,20 @@ def test_equal_beats_are_one_stroke():
     assert beat_paths("3o1x1o") == {"o": "M0 5H12M16 5H20", "x": "M12 5H16"}
     assert beat_paths(runs_of("")) == {}
     assert beat_paths("2-1o") == {"-": "M0 5H8", "o": "M8 5H12"}
+
+
+def test_the_lake_is_told_whole_whatever_table_a_file_is_of(site):
+    site.trade("MNQ", 1.0)
+    put(site, GAPS, symbol="MNQ", table_name="trades", from_ts=moment(site), gap_id=1, state="open")
+    site.store.commit()
+    sealer, tape = Sealer(site.settings.lake_url, site.clock), site.house.hub.gatherer.tape
+    for table in ("trades", "gaps"):
+        slices = tape.after(table, "MNQ", 0)
+        sealer.seal(table, "MNQ", [s.batch for s in slices], slices[-1].last_seq)
+    site.look()
+    storage, view = site.house.hub.gatherer.storage, tape.view()
+    assert [view.snapshot(table).rows for table in ("trades", "gaps")] == [1, 1]
+    assert (storage.lake_rows, storage.lake_files) == (4, 4)  # with the bars of the trade
 
 
 def test_before_anything_is_sealed_no_hour_is_missed(site):

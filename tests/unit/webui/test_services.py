@@ -103,6 +103,19 @@ def test_what_a_process_always_has_is_down_with_it(boards):
     assert "tickflight up" in services["hot"].detail
 
 
+def test_a_process_that_hangs_is_said_to_hang_and_not_to_be_missing(boards):
+    hung = {**boards["ingest"].snapshot(), "is_alive": False, "age_s": 9.0}
+    (store,) = (s for s in services_of([hung]) if s.key == "hot")
+    assert (store.state, store.detail) == ("down", "process ingest silent for 9 s")
+
+
+def test_a_second_witness_is_part_of_the_spot_check(boards):
+    boards["ingest"].state("second witness", "off")
+    services = found(boards)
+    assert "second_witness" not in services
+    assert "second witness" in services["spot"].parts
+
+
 def test_the_headline_counts_troubles_and_names_the_first(boards):
     boards["ingest"].state("sealer", "down", "disk full")
     boards["ingest"].state("tastytrade", "late")
