@@ -18,7 +18,7 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Tr
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from core.errors import PipelineError, SealFailed
+from core.errors import LakeError, PipelineError, SealFailed
 from core.log import Log
 from storage.bucket import fault_of
 from storage.lake import Far, Lake, make_folder, sync
@@ -224,10 +224,15 @@ class DeltaLog:
 
     def _checkpoint(self, table: DeltaTable) -> None:
         if self._lake.far is not None:
-            table.update_incremental()
-            table.create_checkpoint()
-            table.cleanup_metadata()
-            self._lake.pull(self._name)
+            try:
+                table.update_incremental()
+                table.create_checkpoint()
+                table.cleanup_metadata()
+                self._lake.pull(self._name)
+            except (DeltaError, OSError, LakeError) as error:
+                # The version stands without it; a later one makes up for it.
+                told = error if isinstance(error, LakeError) else self._refused(error)
+                log.warning("checkpoint.left_out", table=self._name, error=told)
             return
         table.create_checkpoint()
         name = f"{self.version:020d}.checkpoint.parquet"

@@ -9,6 +9,7 @@ It knows nothing of rows.
 import fcntl
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,8 @@ class Lake:
     def __init__(self, folder: Path, *, far: "Far | None" = None) -> None:
         self.folder = folder.absolute()
         self.far = far
+        self._pulling = threading.Lock()
+        self._said: tuple[str, int] = ("", 0)
 
     def __str__(self) -> str:
         """Its address, as the settings have it."""
@@ -44,8 +47,9 @@ class Lake:
     def pull(self, *tables: str) -> None:
         """Bring the logs of some tables from the bucket; nothing to do for a folder."""
         if self.far is not None:
-            for table in tables:
-                pull(self.far.bucket, self.folder, table)
+            with self._pulling:
+                for table in tables:
+                    pull(self.far.bucket, self.folder, table)
 
     def knows(self, table: str) -> bool:
         """Whether a log of the table is on this machine."""
@@ -103,7 +107,10 @@ class Lake:
             try:
                 self.far.cache.fetch(files, is_cancelled=is_cancelled, seconds=seconds)
             except LakeError as error:
-                log.warning("fetch.failed", code=error.code, error=error.message)
+                said = (error.message, self.far.cache.fetched_count)
+                if said != self._said:  # once, until it went well again
+                    log.warning("fetch.failed", code=error.code, error=error.message)
+                self._said = said
                 raise Unavailable(
                     "older data lie in a bucket that cannot be read just now",
                     hint="ask again later; the hot hour and what was asked for lately is served",
@@ -142,13 +149,13 @@ class Far:
 
     def claim(self) -> None:
         """Be the tape this bucket belongs to; raise LakeRefused where another one is."""
-        ours = self._owner()
-        mine = json.dumps({"tape": ours}).encode()
+        mine = json.dumps({"tape": self._owner()}).encode()
         try:
             told = self.bucket.get(CLAIM)
         except FileNotFoundError:
             if self.bucket.create(CLAIM, mine):
                 if self.bucket.create(CLAIM, mine):
+                    self.bucket.delete([CLAIM])
                     raise LakeRefused(
                         f"{self.bucket.url} lets one object be made twice, so two writers could "
                         "not be kept apart",
@@ -157,7 +164,7 @@ class Far:
                 log.info("bucket.claimed", url=self.bucket.url)
                 return
             told = self.bucket.get(CLAIM)
-        if json.loads(told).get("tape") != ours:
+        if told != mine:
             raise LakeRefused(
                 f"{self.bucket.url} is written by another tape",
                 hint=f"use another LAKE_URL; or, where that tape is gone, delete {CLAIM} there",

@@ -27,6 +27,7 @@ TRIM_S: Final = 30.0  # between two looks through the folder
 FREE_BYTES_MIN: Final = 1 << 30  # of the disk, which the tape itself needs
 POLL_S: Final = 0.05
 SCRATCH: Final = "_fetch"
+LEFT_S: Final = 3_600.0  # what was being fetched so long ago is left of a process that was killed
 KEPT: Final = "gaps"  # never let go: every answer says which holes its range has
 
 
@@ -241,6 +242,11 @@ class LakeCache:
 
     def _let_go(self, bytes_max: int) -> int:
         """Unlink files, those first that were not asked for longest; give the bytes left."""
+        left_s = self._clock.now_ns() / NS_PER_S - LEFT_S
+        for scratch in (self._folder / SCRATCH).glob("*.new"):
+            with suppress(FileNotFoundError):
+                if scratch.stat().st_mtime < left_s:
+                    scratch.unlink()
         found = sorted(_data_files(self._folder))
         held = sum(size for _, size, _ in found)
         pinned_ns = self._clock.now_ns() - PIN_S * NS_PER_S

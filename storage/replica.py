@@ -30,10 +30,6 @@ def pull(bucket: Bucket, folder: Path, table: str) -> bool:
     after = f"{prefix}{newest:020d}" if newest >= 0 else ""
     there = {key.removeprefix(prefix): size for key, size in bucket.list(prefix, after).items()}
     oldest = min((_version(name) for name in there if name.endswith(".json")), default=newest)
-    checkpoint = _told_checkpoint(bucket, prefix) if HINT in there else -1
-    if newest < 0 or oldest > newest + 1:
-        # Nothing of it is here, or what came in between is gone: from the checkpoint on.
-        there = {name: size for name, size in there.items() if _version(name) >= checkpoint}
     news = sorted(
         name
         for name, size in there.items()
@@ -41,6 +37,12 @@ def pull(bucket: Bucket, folder: Path, table: str) -> bool:
     )
     if not news:
         return False
+    checkpoint = -1
+    if HINT in there and any(not name.endswith(".json") for name in news):
+        checkpoint = _told_checkpoint(bucket, prefix)
+    if newest < 0 or oldest > newest + 1:
+        # Nothing of it is here, or what came in between is gone: from the checkpoint on.
+        news = [name for name in news if _version(name) >= checkpoint]
     disk = OsDisk()
     disk.make_folder(ours)
     # The hint of a checkpoint before any later version: without it a hole would end the log.

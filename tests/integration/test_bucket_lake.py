@@ -184,6 +184,45 @@ def test_a_copied_data_folder_cannot_put_a_version_over_another(given, tmp_path,
     assert seqs_of(lake_of(given)) == seqs(ROWS[:100])
 
 
+def test_a_commit_whose_answer_never_came_is_not_made_again(given, manual_clock):
+    lake = lake_of(given)
+    Sealer(lake, manual_clock).seal("trades", "MNQ", [batch(ROWS)], 500)
+    for table in ("trades", "bars_1s"):
+        newest = max((lake.folder / table / "_delta_log").glob("*.json"))
+        newest.unlink()  # this machine does not know of the version that is in the bucket
+    again = Sealer(lake_of(given), manual_clock)
+    assert again.seal("trades", "MNQ", [batch(ROWS)], 500) == []
+    assert seqs_of(lake) == seqs(ROWS)
+    assert Manifest(lake, "bars_1s").fetch().rows == len({row.ts_us // 10**6 for row in ROWS})
+
+
+@pytest.mark.parametrize("at", ["put", "commit", "committed", "bars_commit"])
+def test_a_seal_cut_off_on_its_way_to_the_bucket_ends_with_every_row_once(
+    s3, given, manual_clock, at
+):
+    class Cut(Exception):
+        """The power went."""
+
+    def cut(step):
+        if step == at:
+            raise Cut
+
+    lake = lake_of(given)
+    sealer = Sealer(lake, manual_clock)
+    sealer.seal("trades", "MNQ", [batch(ROWS[:60])], 200)
+    with pytest.raises(Cut):
+        Sealer(lake, manual_clock, step=cut).seal("trades", "MNQ", [batch(ROWS)], 500)
+    after = Sealer(lake_of(given), manual_clock)
+    after.recover()
+    after.seal("trades", "MNQ", [batch(ROWS)], 500)
+    assert seqs_of(lake) == seqs(ROWS)
+    assert verify(lake).percent == 100.0
+    living = sum(len(Manifest(lake, table).fetch()) for table in ("trades", "bars_1s", "bars_1m"))
+    prefix = given.lake_url.rpartition("/")[2]
+    objects = [key for key in s3.keys(f"{prefix}/") if key.endswith(".parquet")]
+    assert len(objects) == living, "nothing is left that no version names"
+
+
 def test_what_does_not_fit_is_refused_before_anything_is_fetched(given, tmp_path, manual_clock):
     Sealer(lake_of(given), manual_clock).seal("trades", "MNQ", [batch(ROWS)], 500)
     small = opened(given, tmp_path / "two", LAKE_CACHE="1KB")

@@ -193,14 +193,3 @@ def test_wrong_credentials_end_a_start_with_one_clear_line(s3, tmp_path):
     good = run(tmp_path, "doctor", settings=s3.settings("wrong"))
     assert "fine   lake" in good.stdout
     assert f"s3://{s3.bucket}/wrong" in good.stdout
-
-
-def test_another_tape_is_refused_at_its_start(s3, tmp_path):
-    settings = s3.settings("claimed")
-    one, two = tmp_path / "one", tmp_path / "two"
-    one.mkdir()
-    two.mkdir()
-    with running_server(one, "--role", "ingest", "--demo", settings=settings):
-        started = run(two, "up", "--role", "ingest", "--demo", settings=settings)
-    assert started.returncode == 2, started.stderr
-    assert "another tape" in started.stderr
