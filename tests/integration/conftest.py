@@ -1,12 +1,14 @@
-"""A fake DXLink server with a feed against it; a real Redis with a tape to be shared on it."""
+"""A DXLink server with a feed; a real Redis with a tape; a bucket and a lake in it."""
 
 import pytest
 
+from core.settings import load_settings
 from tests.fakes.deadline import until
 from tests.fakes.dxlink_place import running_feed
 from tests.fakes.dxlink_server import DxlinkServer
 from tests.fakes.manual_clock import ManualClock
 from tests.fakes.redis_server import running_redis
+from tests.fakes.s3_server import running_s3
 from tests.fakes.shared_tape import shared_tape
 
 
@@ -54,3 +56,17 @@ def client(redis_server):
 def tape(tmp_path, redis_server, client):
     with shared_tape(tmp_path / "data", redis_server.url) as tape:
         yield tape
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    with running_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def given(s3, tmp_path):
+    """Settings of a machine with a lake of its own in the bucket."""
+    return load_settings(
+        {"DATA_DIR": str(tmp_path / "one"), **s3.settings(tmp_path.name)}, environ={}
+    )

@@ -8,13 +8,10 @@ import pytest
 from deltalake import DeltaTable
 
 from core.errors import (
-    BadSql,
-    Forbidden,
     LakeLost,
     LakeRefused,
     SealFailed,
     TooMuch,
-    TooSlow,
     Unavailable,
 )
 from core.settings import load_settings
@@ -22,48 +19,13 @@ from storage.compact import compact, prune, vacuum
 from storage.delta import CHECKPOINT_EVERY
 from storage.lake import lake_of
 from storage.manifest import Manifest, Partition
-from storage.paths import Paths
-from storage.query import QueryLimits, QueryService, Question
-from storage.query_lane import WantedFile
 from storage.seal import Sealer
 from storage.verify import verify
-from tests.fakes.deadline import until
-from tests.fakes.lake_rows import Trade, batch, hours_later, tape
+from tests.fakes.bucket_lake import ROWS, opened, seqs, seqs_of
+from tests.fakes.lake_rows import Trade, batch
 from tests.fakes.s3_server import linked, running_s3
 
-ROWS = tape(60) + hours_later(tape(40), 1, 201) + hours_later(tape(10), 30, 401)
 DAY_AFTER = "2026-11-21"
-
-
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory):
-    with running_s3(tmp_path_factory.mktemp("s3")) as server:
-        yield server
-
-
-@pytest.fixture
-def given(s3, tmp_path):
-    """Settings of a machine with a lake of its own in the bucket."""
-    return load_settings(
-        {"DATA_DIR": str(tmp_path / "one"), **s3.settings(tmp_path.name)}, environ={}
-    )
-
-
-def opened(settings, folder, **more):
-    """The same lake on another machine."""
-    values = {**settings.as_env(), "DATA_DIR": str(folder), **more}
-    return lake_of(load_settings(values, environ={}))
-
-
-def seqs_of(lake, table="trades", symbol="MNQ"):
-    found = []
-    for file in Manifest(lake, table).fetch().pruned(symbols=[symbol]):
-        found += pl.read_parquet(file.local())["seq"].to_list()
-    return sorted(found)
-
-
-def seqs(rows):
-    return sorted(row.seq for row in rows)
 
 
 def test_what_is_sealed_is_the_same_as_in_a_folder(given, tmp_path, manual_clock):
@@ -242,62 +204,6 @@ def test_files_asked_for_longest_ago_are_let_go_first(given, tmp_path, manual_cl
     assert not os.path.exists(files[0].path)
     assert os.path.exists(files[2].path)
     assert pl.read_parquet(files[0].local()).height == 60
-
-
-@pytest.fixture
-def sql(given, tmp_path, manual_clock):
-    """A query service on another machine that has none of the files."""
-    Sealer(lake_of(given), manual_clock).seal("trades", "MNQ", [batch(ROWS)], 500)
-    other = opened(given, tmp_path / "two")
-    other.pull("trades")
-    service = QueryService(
-        Paths(tmp_path / "two"), other, QueryLimits(2, 10_000, 1 << 30, 1 << 30), lanes=1
-    )
-    service.start()
-    yield service, other
-    service.stop()
-
-
-COUNT = Question("SELECT count(*) AS rows, sum(seq) AS seqs FROM trades")
-
-
-def test_sql_is_given_the_files_it_will_read_and_no_others(sql):
-    service, lake = sql
-    one_hour = "SELECT count(*) AS rows FROM trades WHERE ts_event < '2026-11-20 14:30'"
-    assert service.run(Question(one_hour)).read_all().to_pylist() == [{"rows": 60}]
-    assert len(list(lake.folder.rglob("*.parquet"))) == 1
-    (found,) = service.run(COUNT).read_all().to_pylist()
-    assert found == {"rows": len(ROWS), "seqs": sum(row.seq for row in ROWS)}
-    assert len(list(lake.folder.rglob("*.parquet"))) == 3
-
-
-def test_sql_reaches_neither_the_bucket_nor_other_files_of_this_machine(sql, given):
-    service, _ = sql
-    for name in (f"{given.lake_url}/trades/*.parquet", "/etc/passwd", given.data_dir / "tape.id"):
-        with pytest.raises((BadSql, Forbidden)):
-            service.run(Question(f"SELECT * FROM read_text('{name}')")).read_all()
-        with pytest.raises((BadSql, Forbidden)):
-            service.run(Question(f"SELECT * FROM '{name}'")).read_all()
-
-
-def test_a_bucket_that_hangs_holds_a_statement_no_longer_than_its_time(s3, sql):
-    service, _ = sql
-    s3.pause()
-    try:
-        with pytest.raises((TooSlow, Unavailable)) as stopped:
-            service.run(COUNT).read_all()
-        assert "bucket" in stopped.value.message
-    finally:
-        s3.resume()
-    assert service.restarts == 0, "the worker only waited"
-    until(lambda: service.run(COUNT).read_all().num_rows == 1, 60)
-
-
-def test_no_process_can_have_a_file_fetched_to_elsewhere(given, tmp_path):
-    lake = lake_of(given)
-    for path in (f"{tmp_path}/x.parquet", f"{lake.folder}/trades/../../../x.parquet"):
-        with pytest.raises(Unavailable, match="no such sealed file"):
-            lake.fetch([WantedFile(path, 1)])
 
 
 def test_a_folder_copied_into_a_bucket_goes_on_there(s3, given, tmp_path, manual_clock):
