@@ -71,7 +71,8 @@ class Lags:
 
 def _of_table(tape: StoreTape, table: str, rate: float | None) -> Lag:
     marks = tape.watermarks(table)
-    sealed = max(tape.sealed(table).sealed_seq.values(), default=0)
+    # Rows of a long file go straight to the lake and were never hot.
+    sealed = max([*tape.sealed(table).sealed_seq.values(), tape.first_seq(table) - 1])
     behind = marks.visible_seq - marks.durable_seq
     ms = None if not rate else behind / rate * 1_000
     return Lag(marks.visible_seq, behind, marks.visible_seq - sealed, ms, rate)

@@ -140,14 +140,18 @@ class MarketBook:
         return self._tape.sealed("bars_1m").sealed_seq.get(now.symbol, 0) > now.bars.seq
 
     def _load(self, now: SymbolNow, now_ns: int) -> None:
-        """Start from the rollups in the lake; rows after their seq are still in memory."""
+        """Start from the rollups in the lake; rows after their seq are still in memory.
+
+        Where the newest of them are old, as those of an imported file, the last ones are shown.
+        """
         bars, now_us = LiveBars(), now_ns // NS_PER_US
         bars.seq = self._tape.sealed("bars_1m").sealed_seq.get(now.symbol, 0)
         spans = (("bars_1s", SECONDS_KEPT * US_PER_S), ("bars_1m", HISTORY_US))
         for table, span_us in spans:
             into = bars.seconds if table == "bars_1s" else bars.minutes
             try:
-                found = from_rollup(self._tape.sealed_bars(table, now.symbol, now_us - span_us))
+                end_us = min(self._tape.newest_us(table, now.symbol) or now_us, now_us)
+                found = from_rollup(self._tape.sealed_bars(table, now.symbol, end_us - span_us))
             except PipelineError as error:
                 log.warning("bars.not_read", table=table, symbol=now.symbol, why=error.message)
                 continue
@@ -218,7 +222,9 @@ def day_start_us(now_ns: int, market: Market) -> int:
 def day_open(bars: LiveBars, start_us: int) -> float | None:
     """What the day's change is measured from: the close before it, else its first price."""
     before, first = bars.minutes.before(start_us), bars.minutes.since(start_us)
-    return before.close if before else first.open if first else None
+    if before and before.start_us >= start_us - HISTORY_US:
+        return before.close
+    return first.open if first else None
 
 
 def levels_of(gex: Mapping[str, object]) -> dict[str, float | None]:

@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import TypedDict
 
@@ -134,6 +135,8 @@ class Pages:
     def apology(self, request: Request, status: int, words: str) -> Response:
         """What is wrong, for whoever looks at it in a browser, and the way back."""
         title = APOLOGIES.get(status, "This did not work")
+        if words == HTTPStatus.NOT_FOUND.phrase:
+            words = f"There is no page {request.url.path}."
         page = self._env.get_template("error.html").render(title=title, words=words)
         return HTMLResponse(page, status)
 

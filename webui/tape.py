@@ -100,6 +100,11 @@ class StoreTape:
         """The sealed side of a table."""
         return self.view().snapshot(table)
 
+    def newest_us(self, table: str, symbol: str) -> int | None:
+        """The time of a symbol's newest sealed row; None where none is sealed."""
+        files = self.sealed(table).pruned(symbols=[symbol])
+        return max((part.max_ts_us for part in files), default=None)
+
     def sealed_bars(self, table: str, symbol: str, start_us: int) -> Iterator[pa.RecordBatch]:
         """Rollups of one symbol from a time on, as they lie in the lake."""
         files = self.sealed(table).pruned(symbols=[symbol], start_us=start_us)

@@ -123,6 +123,7 @@ def test_a_browser_is_told_of_an_error_by_a_page_and_a_program_by_json(site, pat
     page = site.ask(path, headers={"accept": "text/html,*/*"})
     assert page.status_code == 404
     assert "<h1" in page.text
+    assert path in page.text or "NOPE" in page.text
     assert 'href="/"' in page.text
     plain = site.ask(path)
     assert (plain.status_code, set(plain.json())) == (404, {"code", "message", "id"})

@@ -284,6 +284,21 @@ def test_the_lake_is_told_whole_whatever_table_a_file_is_of(site):
     assert (storage.lake_rows, storage.lake_files) == (4, 4)  # with the bars of the trade
 
 
+def test_of_a_symbol_whose_rows_are_years_old_the_last_bars_are_shown(site):
+    site.trade("ES", 4_810.0, age_s=3 * 365 * 86_400)
+    site.store.commit()
+    sealer, tape = Sealer(site.settings.lake_url, site.clock), site.house.hub.gatherer.tape
+    slices = tape.after("trades", "ES", 0)
+    sealer.seal("trades", "ES", [s.batch for s in slices], slices[-1].last_seq)
+    site.look()
+    symbol = site.house.hub.gatherer.market.symbols["ES"]
+    assert [bar.close for bar in symbol.bars.minutes.last(9)] == [4_810.0]
+    site.trade("ES", 6_000.0)
+    site.clock.advance_s(60)
+    site.look()
+    assert symbol.change() == 0  # not against a close of years ago
+
+
 def test_before_anything_is_sealed_no_hour_is_missed(site):
     site.trade("MNQ", 1.0)
     site.clock.advance_ns(2 * HOUR_NS)
