@@ -6,6 +6,7 @@ the wrong kind are its rows looked at one by one. Numbers may be the words "NaN"
 table's default is left out.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ _SIDES = {"BUY": 1, "SELL": -1, "UNDEFINED": 0}
 _KINDS = {"NEW": "new", "CORRECTION": "correction", "CANCEL": "cancel"}
 _NUMBER_WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _NS_PER_US = 1_000
+# Numbers told as text, which is not documented and not doubtful either.
+_WHOLE = re.compile(r"-?\d{1,30}")
+_DECIMAL = re.compile(r"-?\d{1,30}(\.\d{1,30})?")
 INT64 = 2**63
 # The last bits of what `content_of` gives.
 VALID, CORRECTION, CANCEL = 1, 2, 4
@@ -287,6 +291,8 @@ def _real(
             out[row] = value
         elif isinstance(value, str) and value in _NUMBER_WORDS:
             out[row] = _NUMBER_WORDS[value]
+        elif isinstance(value, str) and _DECIMAL.fullmatch(value):
+            out[row] = float(value)
         elif value is not None:
             faults.setdefault(row, f"{name} is not a number")
     return out
@@ -307,6 +313,8 @@ def _whole(
             return np.array(column, np.int64)
     out = np.zeros(count, np.int64)
     for row, value in enumerate(column):
+        if isinstance(value, str) and _WHOLE.fullmatch(value):
+            value = int(value)  # noqa: PLW2901 - a number told as text
         if (
             type(value) in (int, float)
             and abs(value) < INT64

@@ -152,6 +152,18 @@ def test_a_layout_without_a_symbol_is_refused_with_the_data_that_follow():
     assert "before its layout" in unread.reason
 
 
+def test_numbers_told_as_text_are_read():
+    values = flat(TruthTape().trade(3, ["SPY"]))
+    texts = [str(v) if type(v) in (int, float) else v for v in values]
+    (plain, _), (told, rejects) = (
+        prints_of(decoded(config(LAYOUT), data("TimeAndSale", found))[0])
+        for found in (values, texts)
+    )
+    assert rejects == []
+    assert told.index.tolist() == plain.index.tolist()
+    assert told.content.tolist() == plain.content.tolist()
+
+
 def test_a_row_of_the_wrong_kind_is_refused_alone():
     events = TruthTape().trade(3, ["SPY"])
     values = flat(events)
