@@ -45,10 +45,11 @@ def be_late(feed, server, clock, dice):
 
 
 def revise(feed, server, clock, dice):
-    standing = [e for e in server.tape.events if e.symbol == "SPY" and e.is_valid]
-    kind = dice.choice(["CANCEL", "CORRECTION", "NEW"])
+    event = dice.choice([e for e in server.tape.latest["SPY"].values() if e.is_valid])
+    # Who has corrected a print calls none of its versions new again: that is the original, late.
+    kind = dice.choice(["CANCEL", "CORRECTION", *(["NEW"] if event.kind == "NEW" else [])])
     price = None if kind == "CANCEL" else 70 + dice.randrange(40) / 4
-    server.revise(dice.choice(standing), kind=kind, price=price)
+    server.revise(event, kind=kind, price=price)
 
 
 def garble(feed, server, clock, dice):
@@ -68,7 +69,8 @@ def close_a_channel(feed, server, clock, dice):
     number = dice.choice([STREAM, HISTORY])
     for client in server.live:
         client.channels.pop(number, None)
-    server.tape.trade(20)
+    if number == STREAM:  # on an open channel nothing is lost without a word
+        server.tape.trade(20)
     server.send("CHANNEL_CLOSED", number)
 
 
