@@ -85,8 +85,8 @@ def hang_up(feed, server, clock, dice):
 def expire(feed, server, clock, dice):
     feed.wait_live()  # to a token that has not been sent nobody says that it expired
     server.revoked.add(f"QT-{feed.gate.tokens}")
-    server.tape.trade(20)
     server.send("AUTH_STATE", state="UNAUTHORIZED")
+    server.tape.trade(20)  # after the word, for before it nothing is lost
 
 
 EVENTS = [
