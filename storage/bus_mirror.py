@@ -292,7 +292,7 @@ class Mirror:
         """Raise BusLost where a stream was deleted, evicted or cut behind our back."""
         keys = self._streams()
         # What lost rows is deleted whole: a stream takes nothing below its end.
-        moved = self.starts.moved()
+        moved = self.starts.moved(keys)
         if moved:
             self._transact(Changes(commands=[(b"DEL", *moved)]), {})
         if keys and self._bus.call(b"EXISTS", *keys) < len(keys):

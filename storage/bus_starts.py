@@ -31,10 +31,11 @@ class Starts:
         """Remember where these begin now."""
         self.firsts = self._read(streams)
 
-    def moved(self) -> list[bytes]:
-        """Streams that had entries and do not begin with the same one any more."""
-        noted = {stream: first for stream, first in self.firsts.items() if first}
-        return [key for key, first in self._read(list(noted)).items() if first != noted[key]]
+    def moved(self, streams: Sequence[bytes]) -> list[bytes]:
+        """Those that had entries and do not begin with the same one any more; note all anew."""
+        was = self.firsts
+        self.note(streams)
+        return [key for key, first in self.firsts.items() if was.get(key, b"") not in (b"", first)]
 
     def _read(self, streams: Sequence[bytes]) -> dict[bytes, bytes]:
         parts = [streams[at : at + KEYS_MAX] for at in range(0, len(streams), KEYS_MAX)]

@@ -8,6 +8,7 @@ import trustme
 from pyarrow import flight
 
 from storage.bus_check import look_at_redis
+from storage.bus_mirror import CHECK_S
 from storage.paths import Paths
 from tests.conftest import ROOT, running_server
 from tests.fakes.deadline import until
@@ -69,13 +70,13 @@ def test_rows_that_somebody_else_took_from_a_living_stream_are_put_there_again(t
         for symbol in ("MNQ", "NQ") * 3:
             tape.trade(200, symbol)
             tape.wait_mirrored(client)
-        until(lambda: all(mirror.starts.firsts.get(key) for key in (deleted, cut)))
+        until(lambda: all(mirror.starts.firsts.get(key) for key in (deleted, cut)), 4 * CHECK_S)
         client.delete(deleted)
         client.xtrim(cut, maxlen=1)
         tape.trade(50)  # the deleted one is there again
         tape.store.commit()
         until(lambda: client.exists(deleted))
-        until(lambda: rows_on(client) == 1_250)
+        until(lambda: rows_on(client) == 1_250, 4 * CHECK_S)
         tape.wait_mirrored(client)
         until(lambda: tape.part()["state"] == "ok")
 
