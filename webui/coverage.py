@@ -48,23 +48,25 @@ class Coverage:
         today = datetime.fromtimestamp(now_ns / NS_PER_S, UTC).date()
         gap_days = _days_of(gaps, now_ns)
         known = [symbol for symbol in hours if symbol] or list(symbols)
-        begun = min(
-            (min((day, min(has)) for day, has in days.items() if has) for days in hours.values()),
-            default=None,
-        )  # no hour before the first that was sealed is missed
+        # No hour before the first that was sealed is missed.
+        sealed_from = (
+            (day, min(has)) for days in hours.values() for day, has in days.items() if has
+        )
+        begun = min(sealed_from, default=None)
         found = []
         for back in range(DAYS_SHOWN - 1, -1, -1):
             day = today - timedelta(days=back)
             sealed = expected = 0
             for symbol in known:
+                has = hours.get(symbol, {}).get(day, frozenset())
                 wanted = frozenset(
                     hour
                     for hour in self.expected(day, symbol, now_ns)
                     if begun is not None and (day, hour) >= begun
                 )
-                expected += len(wanted)
-                has = hours.get(symbol, {}).get(day, frozenset())
-                sealed += len(has & wanted) if wanted else len(has)
+                # One under way, or of a closed market, may be sealed all the same.
+                expected += len(wanted | has)
+                sealed += len(has)
             is_today = bool(known) and back == 0
             level = _level(sealed, expected, is_gap=day in gap_days, is_today=is_today)
             found.append(DayCoverage(day, sealed, expected, level))

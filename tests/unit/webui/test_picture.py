@@ -244,6 +244,8 @@ def test_coverage_counts_sealed_hours_against_those_of_the_session(site):
     paths, width = grid_paths(coverage.days, 11, 3)
     assert re.fullmatch(r"M[\d.]+ \d+v11", paths["hot"])
     assert len("".join(paths.values())) < 2_000  # it is in every page
+    coverage.build(snapshot, (), ["MNQ"], OPEN_NS)  # within the hour that is sealed
+    assert (coverage.days[-1].sealed_hours, coverage.days[-1].expected_hours) == (1, 1)
     assert width >= 53 * 14
 
 
