@@ -31,15 +31,15 @@ from storage.bus_keys import (
     tape_fields,
 )
 from storage.bus_latest import LastTrades, NewestSnapshots
+from storage.bus_lengths import Lengths
 from storage.bus_patience import Patience
 from storage.bus_round import Gatherer, Round, symbols_of
-from storage.bus_starts import Starts
 from storage.floor import first_needed
 from storage.head import Word
 from storage.view import Views
 
 log = Log("mirror")
-LOOK_S: Final = 0.004  # at one word, from when rows should have become durable again
+LOOK_S: Final = 0.005  # at one word, from when rows should have become durable again
 LOOK_S_MAX: Final = 0.012  # where they have not
 LOOK_AT_ALL_S: Final = 0.25  # at tables whose rows may wait, seals, rows durable in another way
 STAMP_S: Final = 1.0
@@ -76,7 +76,7 @@ class Mirror:
         self._round = 0
         self._marks: dict[str, Marks] = {}
         self._tops: dict[str, dict[str, int]] = {}  # what streams held when they were taken up
-        self.starts = Starts(bus)
+        self.lengths = Lengths(bus)
         self._lasts = LastTrades(views.hot)
         self._snapshots = NewestSnapshots(views.hot, 0)
         self._gatherer = Gatherer(views.hot, self._tops, self._snapshots)
@@ -89,7 +89,6 @@ class Mirror:
         self._looked_at_all_ns = 0
         self._news = 0
         self._passes = 0
-        self._passed_ns = 0
         self._stamped_ns = 0
         self._checked_ns = 0
         self._trimmed_ns = 0
@@ -201,8 +200,8 @@ class Mirror:
             self._checked_ns = looked_ns
             self._check_streams()
             self._tell_fronts()
-        if looked_ns - self._trimmed_ns > TRIM_S * NS_PER_S:
-            self._trim(is_anew=False)
+            if looked_ns - self._trimmed_ns > TRIM_S * NS_PER_S:
+                self._trim(is_anew=False)
         since_ns = self._durable_since_ns(looked_ns)
         is_all_due = looked_ns - self._looked_at_all_ns >= LOOK_AT_ALL_S * NS_PER_S
         tables = MIRRORED if is_all_due else AT_ONCE
@@ -232,15 +231,16 @@ class Mirror:
         # Of several passes since the last look only the last one's time is known.
         is_one = passes - self._passes <= 1
         since_ns = max(passed_ns, self._looked_ns) if is_one else self._looked_ns
-        self._looked_ns, self._passes, self._passed_ns = now_ns, passes, passed_ns
+        self._looked_ns, self._passes = now_ns, passes
         return since_ns
 
     def _wait(self) -> None:
         """Sleep until the writer has made rows durable, at most for a while."""
         words = self._views.hot.table("trades").head.words
         end_ns = self._looked_at_all_ns + int(LOOK_AT_ALL_S * NS_PER_S)
-        due_ns = min(self._passed_ns + self._shared.commit_ms * NS_PER_MS, end_ns)
-        look_s = LOOK_S
+        look_s, due_ns = LOOK_S, 0
+        if words[Word.ENDED] == words[Word.PASSES]:  # else more of a pass is to come at once
+            due_ns = min(words[Word.ENDED_NS] + self._shared.commit_ms * NS_PER_MS, end_ns)
         self._clock.sleep_s(max(due_ns - self._clock.monotonic_ns(), 0) / NS_PER_S + look_s)
         while words[Word.NEWS] == self._news and self._clock.monotonic_ns() < end_ns:
             look_s = min(look_s * 2, LOOK_S_MAX)
@@ -258,6 +258,7 @@ class Mirror:
         commands += live_commands(news.lives, self._heard)
         changes = Changes(news.entries, lasts, tuple(asked), commands)
         heard = self._transact(changes, news.marks)
+        self.lengths.add(news.entries)
         # Who began to listen since the last round hears of this one all the same.
         if late := live_commands(news.lives, heard - self._heard):
             self._bus.calls(late)
@@ -292,9 +293,9 @@ class Mirror:
         """Raise BusLost where a stream was deleted, evicted or cut behind our back."""
         keys = self._streams()
         # What lost rows is deleted whole: a stream takes nothing below its end.
-        moved = self.starts.moved(keys)
-        if moved:
-            self._transact(Changes(commands=[(b"DEL", *moved)]), {})
+        short = self.lengths.short(keys)
+        if short:
+            self._transact(Changes(commands=[(b"DEL", *short)]), {})
         if keys and self._bus.call(b"EXISTS", *keys) < len(keys):
             raise BusLost(f"Redis at {self._bus.place} has lost rows of a stream", hint=TAKEN_UP)
 
@@ -325,4 +326,4 @@ class Mirror:
             for key in marks.streams(table)
         ]
         self._transact(Changes(commands=commands), trimmed)
-        self.starts.note(self._streams())
+        self.lengths.note(self._streams())

@@ -33,6 +33,8 @@ class Word(IntEnum):
     NEWS = 8  # changes whenever rows of a table became durable
     PASSES = 9  # of the committer, those that made rows durable
     PASSED_NS = 10  # when the last of them had made its first table's so; this machine's monotonic
+    ENDED = 11  # of those passes, the ones that are through with all tables
+    ENDED_NS = 12  # when the last of them was
 
 
 @dataclass(frozen=True, slots=True)

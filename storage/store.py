@@ -227,6 +227,8 @@ class Store:
             except OSError as error:
                 log.error("commit.failed", table=name, error=error)
                 errors.append(error)
+        if has_told:
+            self._tell_end()
         return errors
 
     def _tell(self, *, is_first: bool) -> None:
@@ -238,6 +240,14 @@ class Store:
                 words[Word.PASSED_NS] = self._clock.monotonic_ns()
                 words[Word.PASSES] += 1
             words[Word.NEWS] += 1
+
+    def _tell_end(self) -> None:
+        if "trades" not in self._tables:
+            return
+        words = self._tables["trades"].head.words
+        with self._telling:
+            words[Word.ENDED_NS] = self._clock.monotonic_ns()
+            words[Word.ENDED] += 1
 
     def _fast(self, name: str) -> FastTable:
         table = self._tables[name]

@@ -70,7 +70,7 @@ def test_rows_that_somebody_else_took_from_a_living_stream_are_put_there_again(t
         for symbol in ("MNQ", "NQ") * 3:
             tape.trade(200, symbol)
             tape.wait_mirrored(client)
-        until(lambda: all(mirror.starts.firsts.get(key) for key in (deleted, cut)), 4 * CHECK_S)
+        until(lambda: all(mirror.lengths.known[key] for key in (deleted, cut)), 4 * CHECK_S)
         client.delete(deleted)
         client.xtrim(cut, maxlen=1)
         tape.trade(50)  # the deleted one is there again

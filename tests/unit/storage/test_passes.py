@@ -35,3 +35,5 @@ def test_a_pass_that_made_rows_durable_is_counted_with_its_time_and_no_other(tmp
         assert words[Word.PASSES] == before + 3
         assert words[Word.NEWS] == seen + 2
         assert words[Word.PASSED_NS] == clock.monotonic_ns()
+        assert words[Word.ENDED] == words[Word.PASSES]
+        assert words[Word.ENDED_NS] == clock.monotonic_ns()
