@@ -72,7 +72,9 @@ class Child:
                 env={**self._env, READY_FD: str(writes)},
                 pass_fds=[writes],
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,
+                # Out of reach of Ctrl-C, but in one session: the kernel weighs sessions before
+                # it looks at who in them gives way to whom.
+                process_group=0,
             )
         finally:
             os.close(writes)
@@ -175,6 +177,7 @@ def run_child(fd: int, body: Callable[[Callable[[Mapping[str, object]], None]], 
         tell_ready(fd, facts)
 
     die_with_parent()
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a terminal may be told of what went wrong
     parent = os.getppid()
     threading.Thread(
         target=_outlive_no_parent, args=(parent,), name="orphan watch", daemon=True

@@ -1,6 +1,7 @@
 """The processes that talk to Redis: the mirror beside a writer, and the follower in its place."""
 
 import gc
+import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -21,6 +22,7 @@ from storage.tape_id import tape_id
 from storage.view import Views
 
 BOARD_S: Final = 0.5
+NICE: Final = 5  # the tape and its answers go first
 READY_S_MAX: Final = 30.0
 
 
@@ -35,6 +37,7 @@ def run_mirror(
 
     It is ready at once: whether Redis answers is a state on the board.
     """
+    os.nice(NICE)
     paths = Paths(settings.data_dir)
     bus = open_bus(settings.text("REDIS_URL"), "tickflight-mirror")
     board = Board("mirror", clock)
