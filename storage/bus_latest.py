@@ -12,19 +12,17 @@ import pyarrow as pa
 from core.clock import NS_PER_US
 from storage.bus_entries import Snapshot, snapshots
 from storage.bus_keys import LastTrade, latest_key
-from storage.head import SLOTS_START
 from storage.hot import HotReader
 from storage.reader import FastReader
 
 GEX_ROWS_LOOKED_AT = 256
-ROW_MASK = 0xFFFF
 TOLD = ("seq", "ts_event", "ts_ns", "price", "size", "bid", "ask")
 
 
 class _Values(NamedTuple):
-    """What is told of the trades of a block, at a place that the head of the table names."""
+    """What is told of the trades of a block, which is at a place: its segment and number."""
 
-    place: int
+    place: tuple[int, int]
     seqs: memoryview
     times_us: memoryview
     rest_ns: memoryview
@@ -50,7 +48,6 @@ class LastTrades:
         trades = hot.table("trades")
         assert isinstance(trades, FastReader)
         self._trades = trades
-        self._slots: dict[str, int] = {}  # where the head says where a symbol's trade is
         self._values: dict[str, _Values] = {}
         self._told: dict[str, int] = {}  # seqs
         self._waiting: dict[str, _Spot] = {}
@@ -82,23 +79,18 @@ class LastTrades:
         self._told |= self._telling
 
     def _newest(self, symbol: str) -> _Spot | None:
-        slot = self._slots.get(symbol)
-        if slot is None:
-            code = self._hot.words.code("symbol", symbol)
-            if code is None:
-                return None
-            slot = self._slots[symbol] = SLOTS_START + code
-        packed = self._trades.head.words[slot]
-        if packed == 0:
+        code = self._hot.words.code("symbol", symbol)
+        found = None if code is None else self._trades.head.latest(code)
+        if found is None:
             return None
-        place, row = packed >> 16, (packed & ROW_MASK) - 1
+        segment, number, row = found
         values = self._values.get(symbol)
-        if values is None or values.place != place:
-            block = self._trades.block_at(packed >> 32, place & ROW_MASK)
+        if values is None or values.place != (segment, number):
+            block = self._trades.block_at(segment, number)
             if block is None:
                 return None
             columns = (block.values[name].data for name in TOLD)
-            values = self._values[symbol] = _Values(place, *columns)
+            values = self._values[symbol] = _Values((segment, number), *columns)
         return _Spot(values.seqs[row], values, row)
 
 

@@ -1,6 +1,5 @@
 """A private redis-server on a free port: real, and ours to pause, flush and kill."""
 
-import signal
 import socket
 import subprocess
 from contextlib import contextmanager, suppress
@@ -8,6 +7,7 @@ from contextlib import contextmanager, suppress
 import redis
 
 from tests.fakes.deadline import until
+from tests.fakes.program import Program
 
 
 def free_port():
@@ -15,7 +15,7 @@ def free_port():
         return listener.getsockname()[1]
 
 
-class RedisServer:
+class RedisServer(Program):
     """Started in a folder of its own; `restart` keeps port and folder."""
 
     def __init__(self, folder, *options, scheme="redis", user="", query=""):
@@ -54,23 +54,9 @@ class RedisServer:
         with suppress(redis.ConnectionError), self.client() as client:
             return client.ping()
 
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
     def restart(self):
         self.kill()
         self.start()
-
-    def pause(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def resume(self):
-        self.process.send_signal(signal.SIGCONT)
-
-    def stop(self):
-        self.resume()
-        self.kill()
 
 
 @contextmanager

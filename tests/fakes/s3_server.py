@@ -5,7 +5,6 @@
 """
 
 import json
-import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from urllib.request import Request, urlopen
 import boto3
 
 from tests.fakes.deadline import until
+from tests.fakes.program import Program
 
 REGION = "us-east-1"
 RULE = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
@@ -23,7 +23,7 @@ RIGHTS = json.dumps({"Version": "2012-10-17", "Statement": [RULE]})
 FIRST_CALLS = 4  # which make the bucket, the user, its rights and its key
 
 
-class S3Server:
+class S3Server(Program):
     def __init__(self, folder, *, bucket="tape", is_strict=False):
         self.bucket = bucket
         self.key, self.secret = "KEY", "SECRET-OF-THE-BUCKET"
@@ -71,17 +71,6 @@ class S3Server:
             .paginate(Bucket=self.bucket, Prefix=prefix)
         )
         return [one["Key"] for page in pages for one in page.get("Contents", [])]
-
-    def pause(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def resume(self):
-        self.process.send_signal(signal.SIGCONT)
-
-    def stop(self):
-        self.resume()
-        self.process.kill()
-        self.process.wait()
 
     def _answers(self):
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
