@@ -25,7 +25,8 @@ class TickBatch:
     int16, prices float64 with NaN for "unknown", sizes int64, flags bool. Text columns
     (conditions, kind, grade, command) are arrays of str objects, or are left out. A column that is
     left out takes its default: 0, NaN, false, "" or the first word of its enumeration; `valid`
-    defaults to true. `ts_event` and `ts_recv` are required.
+    defaults to true. `ts_event` and `ts_recv` are required. `is_sound` says that the guard has
+    looked at the columns already, together with others.
     """
 
     table: str
@@ -33,6 +34,7 @@ class TickBatch:
     contract: str
     source: str
     columns: Mapping[str, NDArray[np.generic]]
+    is_sound: bool = False
 
     @property
     def rows(self) -> int:
@@ -42,7 +44,8 @@ class TickBatch:
     def take(self, rows: NDArray[np.bool_] | slice) -> "TickBatch":
         """The same batch with only the rows a mask or slice selects."""
         picked = {name: column[rows] for name, column in self.columns.items()}
-        return TickBatch(self.table, self.symbol, self.contract, self.source, picked)
+        about = (self.table, self.symbol, self.contract, self.source)
+        return TickBatch(*about, picked, self.is_sound)
 
     def to_arrow(self) -> pa.RecordBatch:
         """As a record batch that stands alone: the columns, and the names in schema metadata."""

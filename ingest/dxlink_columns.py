@@ -43,13 +43,15 @@ Picked = NDArray[Any] | slice
 class Prints:
     """Prints as columns of table trades, and beside them what the wire says of each.
 
-    `content` tells versions of one print apart; `legs` marks prints of a spread.
+    `content` tells versions of one print apart; `legs` marks prints of a spread. `is_sound` as in a
+    TickBatch.
     """
 
     columns: Columns
     flags: Ints
     content: Ints
     legs: Mask
+    is_sound: bool = False
 
     def __len__(self) -> int:
         return len(self.flags)
@@ -74,7 +76,8 @@ class Prints:
     def take(self, rows: Picked) -> "Prints":
         """The rows a mask, a slice or a list of places selects."""
         picked = {name: column[rows] for name, column in self.columns.items()}
-        return Prints(picked, self.flags[rows], self.content[rows], self.legs[rows])
+        told = self.flags[rows], self.content[rows], self.legs[rows]
+        return Prints(picked, *told, self.is_sound)
 
 
 class Read(NamedTuple):
@@ -92,6 +95,19 @@ class Read(NamedTuple):
             yield symbol, _picked(columns, span)
 
 
+class ReadPrints(NamedTuple):
+    """Prints of all symbols, each symbol's together; where those lie; why other rows are none."""
+
+    prints: Prints
+    spans: list[tuple[str, slice]]
+    rejects: list[Rejected]
+
+    def by_symbol(self) -> Iterator[tuple[str, Prints]]:
+        """The prints of each symbol."""
+        for symbol, span in self.spans:
+            yield symbol, self.prints.take(span)
+
+
 def content_of(
     price: NDArray[np.float64], size: Ints, valid: Mask, kinds: NDArray[Any] | None
 ) -> Ints:
@@ -106,8 +122,8 @@ def content_of(
     return whole
 
 
-def read_prints(rows: Rows) -> tuple[list[tuple[str, Prints]], list[Rejected]]:
-    """TimeAndSale rows by symbol; those with a value of the wrong kind are refused.
+def read_prints(rows: Rows) -> ReadPrints:
+    """TimeAndSale rows as prints; those with a value of the wrong kind are refused.
 
     A row that only marks the end of a snapshot is kept, with REMOVE among its flags.
     """
@@ -149,8 +165,7 @@ def read_prints(rows: Rows) -> tuple[list[tuple[str, Prints]], list[Rejected]]:
     order, spans = rows.grouped(_good(count, faults))
     if order is not None:
         prints = prints.take(order)
-    split = [(symbol, prints.take(span)) for symbol, span in spans]
-    return split, _rejects(rows, faults, "trades")
+    return ReadPrints(prints, spans, _rejects(rows, faults, "trades"))
 
 
 def read_quotes(rows: Rows) -> Read:

@@ -262,7 +262,8 @@ class Continuity:
         self.duplicates += len(data) - len(fresh)
         if len(fresh):
             about = line.instrument
-            batch = TickBatch("trades", about.symbol, about.contract, SOURCE, fresh.columns)
+            told = ("trades", about.symbol, about.contract, SOURCE, fresh.columns)
+            batch = TickBatch(*told, is_sound=fresh.is_sound)
             if channel == HISTORY:
                 line.added += len(fresh)
                 self._supersede(batch)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import anyio
 
-from core.clock import Clock
+from core.clock import NS_PER_S, Clock
 from core.errors import FeedLost
 from core.log import Log
 from core.settings import Settings
@@ -35,14 +35,14 @@ SetFront = Callable[[str, str], None]  # symbol, contract
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """Everything the feed waits for; rows of `gather_s` are sliced together.
+    """Everything the feed waits for; what comes within `gather_s` is sliced together.
 
     `frames_max` may wait for the decoder in memory, more of them go through the journal.
     """
 
     timing: Timing = field(default_factory=Timing)
     patience: Patience = field(default_factory=Patience)
-    gather_s: float = 0.015
+    gather_s: float = 0.018
     frames_max: int = FRAMES_MAX
 
 
@@ -120,14 +120,18 @@ def run(
     keeper = Keeper(place, client, clock=clock, patience=periods.patience, stopping=stopping)
     started = threading.Event()
     reader = threading.Thread(
-        target=anyio.run, args=(_listen, gate, client, started.set), name="dxlink reader"
+        target=anyio.run,
+        args=(_listen, gate, client, started.set),
+        kwargs={"backend_options": {"use_uvloop": True}},
+        name="dxlink reader",
     )
     reader.start()
     started.wait()
     try:
-        steps = 0
-        while not stopping.wait(periods.gather_s):
+        steps, took_s = 0, 0.0
+        while not stopping.wait(max(periods.gather_s - took_s, 0)):
             entries = intake.take(ENTRIES_MAX, IDLE_S)
+            took_ns = clock.monotonic_ns()
             keeper.process(entries)
             steps += 1
             if not entries or steps % TICK_STEPS == 0:
@@ -136,6 +140,7 @@ def run(
                 place.board.gauge("dxlink.spilled", intake.spilled_count)
             if not reader.is_alive():
                 raise FeedLost("the reader ended by itself")
+            took_s = (clock.monotonic_ns() - took_ns) / NS_PER_S
         client.stop()
         reader.join()
         while entries := intake.take(ENTRIES_MAX, 0):

@@ -126,7 +126,7 @@ class Probe:
 
     def _take_prints(self, rows: Rows) -> None:
         heard = self.heard
-        for symbol, prints in read_prints(rows)[0]:
+        for symbol, prints in read_prints(rows).by_symbol():
             data = prints.take((prints.flags & REMOVE) == 0)
             if rows.channel == STREAM and len(data):
                 self._court(symbol).add(data, is_live=True)

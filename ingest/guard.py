@@ -94,9 +94,11 @@ def find_faults(batch: TickBatch, now_us: int, behind_us: int = 0) -> NDArray[np
     rows = batch.rows
     lengths = set(map(len, batch.columns.values()))
     assert len(lengths) == 1, f"{batch.table} batch has columns of different lengths"
+    if batch.is_sound and is_symbol(batch.symbol):
+        return None
     if rows == 0 or (rows <= FEW_ROWS and _are_few_and_good(batch, now_us, behind_us)):
         return None
-    if _is_plainly_good(batch, now_us, behind_us):
+    if is_symbol(batch.symbol) and are_sound(batch.columns, now_us, behind_us):
         return None
     faults = np.zeros(rows, np.uint8)
     for reason, broken in _judge(batch, now_us, behind_us):
@@ -159,9 +161,12 @@ def _are_few_and_good(batch: TickBatch, now_us: int, behind_us: int) -> bool:
     return True
 
 
-def _is_plainly_good(batch: TickBatch, now_us: int, behind_us: int) -> bool:
-    """Whether no row can have a fault; false says only that a closer look is needed."""
-    columns: Columns = batch.columns
+def are_sound(columns: Columns, now_us: int, behind_us: int) -> bool:
+    """Whether no row can have a fault; false says only that a closer look is needed.
+
+    The rows may be of several symbols: batches made of them are sound then, and need no look of
+    their own.
+    """
     ts_recv = columns["ts_recv"]
     recv_least = int(_least(ts_recv))
     has_plain_times = (
@@ -170,7 +175,7 @@ def _is_plainly_good(batch: TickBatch, now_us: int, behind_us: int) -> bool:
         and _least(columns["ts_event"]) >= TIME_US_MIN
         and _greatest(columns["ts_event"]) <= min(recv_least, now_us) + AHEAD_US_MAX + behind_us
     )
-    if not (has_plain_times and is_symbol(batch.symbol) and _has_plain_prices(columns)):
+    if not (has_plain_times and _has_plain_prices(columns)):
         return False
     for name, column in columns.items():
         if name == "side":

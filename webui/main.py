@@ -107,6 +107,7 @@ def bind(host: str, port: int) -> socket.socket:
 def _serve(app: Starlette, listener: socket.socket, settings: Settings) -> None:
     config = uvicorn.Config(
         app,
+        loop="asyncio",
         log_config=None,
         access_log=False,
         server_header=False,

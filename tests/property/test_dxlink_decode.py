@@ -57,8 +57,9 @@ def test_every_row_comes_out_once(conversation):
     assert sum(len(part) for part in decoded) == len(rows)
     for part in decoded:
         if event == "TimeAndSale":
-            split, rejects = read_prints(part)
-            assert sum(len(prints) for _, prints in split) + len(rejects) == len(part)
+            told = read_prints(part)
+            counts = [len(prints) for _, prints in told.by_symbol()]
+            assert sum(counts) + len(told.rejects) == len(part)
         else:
             read = READERS[event](part)
             found = [columns["ts_recv"] for _, columns in read.by_symbol(part)]

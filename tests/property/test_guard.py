@@ -1,5 +1,6 @@
 """The guard against a rule-by-rule judge that looks at one row at a time."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -99,3 +100,24 @@ def test_rows_in_are_rows_out_plus_rejects_and_the_right_ones_are_out(rows):
     assert good.rows == expected.rows
     assert all(reject.reason in guard.REASONS[1:] for reject in rejects)
     assert guard.check(good, NOW_US)[1] == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(GOOD_ROW, GOOD_ROW, GOOD_ROW, ROW), min_size=1, max_size=60))
+def test_columns_are_sound_only_where_every_row_is_possible(rows):
+    columns = to_batch(rows).columns
+    if guard.are_sound(columns, NOW_US, 0):
+        assert all(map(is_possible, rows))
+
+
+def test_good_rows_are_found_sound_together():
+    row = (NOW_US, NOW_US, 0, 20_000.25, 1, 1, math.nan, 20_000.5, "new")
+    assert guard.are_sound(to_batch([row] * 50).columns, NOW_US, 0)
+
+
+def test_a_sound_batch_still_needs_a_symbol():
+    row = (NOW_US, NOW_US, 0, 20_000.25, 1, 1, math.nan, 20_000.5, "new")
+    batch = dataclasses.replace(to_batch([row]), symbol="", is_sound=True)
+    good, rejects = guard.check(batch, NOW_US)
+    assert good.rows == 0
+    assert [reject.reason for reject in rejects] == [guard.SYMBOL]

@@ -29,10 +29,10 @@ def flat(events, layout=LAYOUT):
 
 def prints_of(rows):
     """The prints of rows of one symbol, and what was refused."""
-    split, rejects = read_prints(rows)
-    ((symbol, prints),) = split
+    read = read_prints(rows)
+    ((symbol, prints),) = read.by_symbol()
     assert symbol == "SPY"
-    return prints, rejects
+    return prints, read.rejects
 
 
 def decoded(*frames):
@@ -66,7 +66,7 @@ def test_frames_of_one_layout_are_sliced_together_each_with_its_own_stamp():
 def test_symbols_of_one_frame_come_apart_in_order():
     events = TruthTape().trade(30)
     (rows,) = decoded(config(LAYOUT), data("TimeAndSale", flat(events)))
-    split, _ = read_prints(rows)
+    split = list(read_prints(rows).by_symbol())
     assert len(split) == 2
     for symbol, part in split:
         assert part.index.tolist() == [e.index for e in events if e.symbol == symbol]

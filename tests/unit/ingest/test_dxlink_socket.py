@@ -1,10 +1,13 @@
 """The websocket hands on whole messages, answers pings, and always says how it ended."""
 
 import asyncio
+import ssl
+from functools import partial
 
 import anyio
 import anyio.lowlevel
 import pytest
+import trustme
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Request
@@ -13,12 +16,15 @@ from websockets.server import ServerProtocol
 from core.errors import FeedLost
 from ingest.dxlink_socket import MESSAGE_BYTES_MAX, Socket
 
+run = partial(anyio.run, backend_options={"use_uvloop": True})  # the feed's own loop
+
 
 async def talking(handle, talk, message_bytes_max=MESSAGE_BYTES_MAX, **options):
     """Let a client talk to a server; give what it heard."""
     heard = []
+    scheme = "wss" if "ssl" in options else "ws"
     async with serve(handle, "127.0.0.1", 0, compression=None, **options) as server:
-        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
         socket = Socket(url, heard.extend, message_bytes_max=message_bytes_max)
         await socket.open()
         try:
@@ -42,8 +48,41 @@ def test_messages_come_whole_however_they_were_sent():
         await server.send(b"\x00" * 300_000)
         assert await (await server.ping())
 
-    heard = anyio.run(talking, handle, end)
+    heard = run(talking, handle, end)
     assert heard == [b"short", b"in two parts", bytes(300_000)]
+
+
+def certified(name, monkeypatch, folder):
+    """A context for a server whose certificate, for a name, is trusted."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name).configure_cert(context)
+    return context
+
+
+def test_messages_come_whole_over_tls(monkeypatch, tmp_path):
+    async def handle(server):
+        assert await server.recv() == "hello"
+        await server.send("short")
+        await server.send(b"\x00" * 300_000)
+
+    async def talk(socket, heard):
+        socket.say(b"hello")
+        await end(socket, heard)
+
+    context = certified("127.0.0.1", monkeypatch, tmp_path)
+    assert run(lambda: talking(handle, talk, ssl=context)) == [b"short", bytes(300_000)]
+
+
+def test_a_certificate_for_somebody_else_is_refused(monkeypatch, tmp_path):
+    async def handle(server):
+        raise AssertionError("nobody gets this far")
+
+    context = certified("somebody.example", monkeypatch, tmp_path)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        run(lambda: talking(handle, end, ssl=context))
 
 
 def test_what_is_said_arrives_as_text():
@@ -58,7 +97,7 @@ def test_what_is_said_arrives_as_text():
         with pytest.raises(FeedLost, match="is over"):
             socket.say(b"too late")
 
-    anyio.run(talking, handle, talk)
+    run(talking, handle, talk)
     assert got == ['{"type":"SETUP"}']
 
 
@@ -73,7 +112,7 @@ def test_nothing_is_said_on_a_connection_that_is_being_closed():
             with pytest.raises(FeedLost, match="is over"):
                 socket.say(b"while it waits for the other side's goodbye")
 
-    anyio.run(talking, handle, talk)
+    run(talking, handle, talk)
 
 
 def test_what_comes_with_the_end_of_the_handshake_can_be_answered_at_once():
@@ -101,7 +140,7 @@ def test_what_comes_with_the_end_of_the_handshake_can_be_answered_at_once():
             await end(socket, [])
             socket.abort()
 
-    anyio.run(talk)
+    run(talk)
     assert got == [b"to welcome"]
 
 
@@ -113,7 +152,7 @@ def test_a_refused_upgrade_is_raised():
         return server.respond(502, "bad gateway")
 
     with pytest.raises(InvalidStatus):
-        anyio.run(lambda: talking(handle, end, process_request=refuse))
+        run(lambda: talking(handle, end, process_request=refuse))
 
 
 def test_what_the_hearer_raises_ends_the_connection_and_nothing_is_heard_after():
@@ -138,7 +177,7 @@ def test_what_the_hearer_raises_ends_the_connection_and_nothing_is_heard_after()
             await socket.close()
         return heard
 
-    assert len(anyio.run(refuse)) == 1
+    assert len(run(refuse)) == 1
 
 
 def test_a_message_beyond_all_bounds_ends_the_connection():
@@ -146,7 +185,7 @@ def test_a_message_beyond_all_bounds_ends_the_connection():
         await server.send("y" * 2_000)
         await server.wait_closed()
 
-    assert anyio.run(lambda: talking(handle, end, message_bytes_max=1_000)) == []
+    assert run(lambda: talking(handle, end, message_bytes_max=1_000)) == []
 
 
 def test_a_server_that_reads_nothing_is_not_waited_for_forever():
@@ -162,4 +201,4 @@ def test_a_server_that_reads_nothing_is_not_waited_for_forever():
         with pytest.raises(FeedLost, match="could not be sent"):
             say_without_end()
 
-    anyio.run(talking, handle, talk)
+    run(talking, handle, talk)
