@@ -52,7 +52,8 @@ async def app(scope, receive, send):
 listener = socket.create_server(("127.0.0.1", 0))
 listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 print(listener.getsockname()[1], flush=True)
-config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
+told = {"loop": "asyncio", "http": "httptools", "lifespan": "off", "ws": "none"}
+config = uvicorn.Config(app, log_config=None, access_log=False, **told)
 uvicorn.Server(config).run(sockets=[listener])
 """
 

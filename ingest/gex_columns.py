@@ -22,12 +22,6 @@ TOLD: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-def rows_batch(table: str, rows: Sequence[Mapping[str, object]]) -> pa.RecordBatch:
-    """Rows of a flat table in its plain schema without seq; a row has every name of it."""
-    columns = flat_columns(table, rows)
-    return pa.RecordBatch.from_arrays(columns, schema=TABLES[table].unnumbered_schema)
-
-
 def flat_columns(
     table: str, rows: Sequence[Mapping[str, object]], *, without: str = ""
 ) -> list[pa.Array]:

@@ -17,6 +17,8 @@ WINDOWS = {"current": 0, "one": 1, "five": 5, "ten": 10, "fifteen": 15, "thirty"
 Window = tuple[int, float, float]  # minutes, strike, value
 _PLAIN = {int, float}
 _PRIORS = pa.list_(pa.float64())
+_LADDERS = GEX.schema.field("strikes").type
+_FIELDS: list[pa.Field] = list(_LADDERS.value_type)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,21 +170,16 @@ def _window(path: str, minutes: int, pair: object) -> Window | None:
 
 def ladders_array(ladders: Sequence[Ladder | None]) -> pa.Array:
     """Ladders as the column `strikes`."""
-    kind = GEX.schema.field("strikes").type
     known = [ladder for ladder in ladders if ladder is not None]
-    fields = list(kind.value_type)
-    columns = [pa.array([], field.type) for field in fields]
     if known:
-        columns = [
-            pa.concat_arrays([getattr(ladder, field.name) for ladder in known])
-            if len(known) > 1
-            else getattr(known[0], field.name)
-            for field in fields
-        ]
+        told = ([getattr(ladder, field.name) for ladder in known] for field in _FIELDS)
+        columns = [pa.concat_arrays(one) if len(one) > 1 else one[0] for one in told]
+    else:
+        columns = [pa.array([], field.type) for field in _FIELDS]
     offsets: list[int | None] = []
     end = 0
     for ladder in ladders:
         offsets.append(None if ladder is None else end)  # a null offset is a null list
         end += 0 if ladder is None else len(ladder.strike)
-    rows = pa.StructArray.from_arrays(columns, fields=fields)
-    return pa.ListArray.from_arrays(pa.array([*offsets, end], pa.int32()), rows, type=kind)
+    rows = pa.StructArray.from_arrays(columns, fields=_FIELDS)
+    return pa.ListArray.from_arrays(pa.array([*offsets, end], pa.int32()), rows, type=_LADDERS)

@@ -177,10 +177,15 @@ def _check_spot(kind: Kind, spot: object, reader: "_Reader") -> None:
 
 def gex_batch(rows: Sequence[Row]) -> pa.RecordBatch:
     """Rows as table `gex` takes them, in its plain schema without seq."""
+    return pa.RecordBatch.from_arrays(gex_columns(rows), schema=GEX.unnumbered_schema)
+
+
+def gex_columns(rows: Sequence[Row]) -> list[pa.Array]:
+    """The columns of that batch."""
     columns = flat_columns("gex", rows, without="strikes")
     ladders = ladders_array([row["strikes"] for row in rows])  # type: ignore[misc]
     columns.insert(GEX.unnumbered_schema.get_field_index("strikes"), ladders)
-    return pa.RecordBatch.from_arrays(columns, schema=GEX.unnumbered_schema)
+    return columns
 
 
 def _has(found: Found, names: Sequence[str]) -> bool:

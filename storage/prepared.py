@@ -6,6 +6,7 @@ lie and puts its own there.
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from core.schema import TABLES
 from storage.arrow_stream import END
-from storage.slow import with_seq
+from storage.slow import numbered
 
 _NOBODYS: Final = (1 << 62) | secrets.randbits(61)  # the first of the numbers that are replaced
 _SEQ_BYTES: Final = 8
@@ -37,9 +38,9 @@ class Prepared:
         return b"".join((self.payload[: self.seq_at], seqs, self.payload[end:]))
 
 
-def prepare(table: str, rows: pa.RecordBatch) -> Prepared:
-    """Make rows without `seq` ready, at least one; see `slow.with_seq`."""
-    batch = with_seq(TABLES[table], rows, _NOBODYS)
+def prepare(table: str, columns: Sequence[pa.Array]) -> Prepared:
+    """Make rows ready, at least one; `columns` are those of `unnumbered_schema`, in its order."""
+    batch = numbered(TABLES[table], columns, _NOBODYS)
     payload = b"".join((_head_of(table), batch.serialize().to_pybytes(), END))
     numbers = _seqs(_NOBODYS, batch.num_rows)
     assert payload.count(numbers) == 1, "these bytes were to be nowhere else"

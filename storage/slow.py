@@ -13,6 +13,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -257,27 +258,43 @@ def with_seq(
             [pa.array(values, schema.field(name).type) for name, values in columns.items()],
             names=list(columns),
         )
-    numbers = pa.array(np.arange(first_seq, first_seq + rows.num_rows))
-    if rows.schema.equals(table.unnumbered_schema) and _is_filled(rows):
-        return rows.add_column(schema.get_field_index("seq"), schema.field("seq"), numbers)
-    given = dict(zip(rows.schema.names, rows.columns, strict=True)) | {"seq": numbers}
+    elif rows.schema.equals(table.unnumbered_schema):
+        return numbered(table, rows.columns, first_seq)
+    return _completed(table, dict(zip(rows.schema.names, rows.columns, strict=True)), first_seq)
+
+
+def numbered(table: Table, columns: Sequence[pa.Array], first_seq: int) -> pa.RecordBatch:
+    """Columns in the order and types of the table's schema without seq, with our numbers."""
+    if any(columns[place].null_count for place in _filled_places(table.name)):
+        names = table.unnumbered_schema.names
+        return _completed(table, dict(zip(names, columns, strict=True)), first_seq)
+    place = table.plain_schema.get_field_index("seq")
+    seqs = pa.array(np.arange(first_seq, first_seq + len(columns[0])))
+    whole = [*columns[:place], seqs, *columns[place:]]
+    return pa.RecordBatch.from_arrays(whole, schema=table.plain_schema)
+
+
+def _completed(table: Table, columns: dict[str, pa.Array], first_seq: int) -> pa.RecordBatch:
+    rows = len(next(iter(columns.values())))
+    given = columns | {"seq": pa.array(np.arange(first_seq, first_seq + rows))}
     arrays = []
-    for field in schema:
+    for field in table.plain_schema:
         column = given.get(field.name)
         if column is None:
-            column = pa.nulls(rows.num_rows, field.type)
+            column = pa.nulls(rows, field.type)
         elif column.type != field.type:
             column = column.cast(field.type)
         if column.null_count and not field.nullable:
             column = column.fill_null(_zero(field.type))
         arrays.append(column)
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    return pa.RecordBatch.from_arrays(arrays, schema=table.plain_schema)
 
 
-def _is_filled(rows: pa.RecordBatch) -> bool:
-    """Whether no column lacks a value it must have."""
-    fields = enumerate(rows.schema)
-    return not any(rows.column(n).null_count for n, field in fields if not field.nullable)
+@cache
+def _filled_places(table: str) -> list[int]:
+    """Where in a table's schema without seq the columns are that have a value in every row."""
+    fields = enumerate(TABLES[table].unnumbered_schema)
+    return [place for place, field in fields if not field.nullable]
 
 
 def _zero(kind: pa.DataType) -> pa.Scalar:

@@ -22,6 +22,7 @@ from webui.app import make_app
 from webui.edge import own_aliases, own_names
 from webui.house import open_house
 from webui.mcp import mcp_route
+from webui.requests import Requests
 from webui.webhooks import open_webhooks
 from webui.wire import Wire
 
@@ -108,6 +109,7 @@ def _serve(app: Starlette, listener: socket.socket, settings: Settings) -> None:
     config = uvicorn.Config(
         app,
         loop="asyncio",
+        http=Requests,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -10,8 +10,9 @@ import pytest
 
 from core.clock import HOUR_US
 from core.errors import FeedGarbled
+from core.schema import TABLES
 from core.settings import load_settings
-from ingest.gex_columns import TOLD, rows_batch
+from ingest.gex_columns import TOLD, flat_columns
 from ingest.gex_snapshot import About, gex_batch, kind_of, parse_snapshot
 from ingest.gex_spool import SpoolWriter, check_name, spooled_parts
 from ingest.gex_tape import DAYS_MAX, GexTape
@@ -37,7 +38,7 @@ class SentReady:
         columns[1] = columns[1].cast("int64")
         told = zip(*(column.to_pylist() for column in columns), strict=True)
         sent = json.loads(json.dumps(list(told)))
-        return self._tape.append_prepared(table, sent, prepare(table, rows))
+        return self._tape.append_prepared(table, sent, prepare(table, rows.columns))
 
 
 class House:
@@ -70,6 +71,11 @@ def batch(*found, via="api", **about):
     now_ns = (made.CLOSE_S + 60) * 10**9
     about = About(via, now_ns, **about)
     return gex_batch([parse_snapshot(kind_of(one), one, about) for one in found])
+
+
+def flat_batch(table, rows):
+    schema = TABLES[table].unnumbered_schema
+    return pa.RecordBatch.from_arrays(flat_columns(table, rows), schema=schema)
 
 
 def second(row):
@@ -139,9 +145,9 @@ def test_an_option_trade_is_known_by_its_id_and_totals_are_all_kept(house):
     now_ns = (made.CLOSE_S + 60) * 10**9
     trades = [parse_option_trade("c", made.option_trade(n), now_ns) for n in (1, 1, 2)]
     trades += [parse_option_trade("c", made.option_trade() | {"id": None}, now_ns)] * 2
-    rows = rows_batch("option_trades", trades)
+    rows = flat_batch("option_trades", trades)
     assert house.tape.append_new("option_trades", rows) == [True, False, True, True, True]
-    totals = rows_batch("market_agg", [parse_market_agg("m", "", made.market_agg(), now_ns)] * 2)
+    totals = flat_batch("market_agg", [parse_market_agg("m", "", made.market_agg(), now_ns)] * 2)
     assert house.tape.append_new("market_agg", totals) == [True, True]
 
 
@@ -230,5 +236,5 @@ def test_a_spot_that_was_not_told_is_no_fault_and_totals_are_guarded_too(house):
     assert house.tape.append_new("gex", batch(made.maxchange())) == [True]
     totals = [parse_market_agg("c", "", made.market_agg(), now_ns) for _ in range(2)]
     totals[1]["symbol"] = ""
-    rows = rows_batch("market_agg", totals)
+    rows = flat_batch("market_agg", totals)
     assert house.tape.append_new("market_agg", rows) == [True, None]

@@ -133,8 +133,8 @@ def test_a_request_too_large_is_cut_off(paths: Paths) -> None:
 
 
 def test_a_loop_hands_on_the_same_rows_however_long_they_are(paths: Paths, writer: Writer) -> None:
-    rows = pa.RecordBatch.from_pydict({"symbol": ["MNQ"], "reason": ["gone " * 100_000]})
-    ready = prepare("gaps", rows)
+    rows = with_seq(TABLES["gaps"], [{"symbol": "MNQ", "reason": "gone " * 100_000}], 1)
+    ready = prepare("gaps", rows.drop_columns(["seq"]).columns)
 
     async def hand_on() -> None:
         intake = await open_intake(paths)

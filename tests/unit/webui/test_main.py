@@ -21,6 +21,7 @@ from storage.paths import Paths
 from storage.store import Store, StoreOptions
 from tests.conftest import clean_env
 from webui.main import STOP_S_MAX, bind
+from webui.requests import HEAD_BYTES_MAX
 
 START = """
 import sys
@@ -153,6 +154,43 @@ def test_answers_do_not_wait_for_the_client_to_acknowledge_their_headers():
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def connected(port):
+    return socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
+
+
+def told(connection):
+    """Everything the server says until it hangs up."""
+    answer = b""
+    while part := connection.recv(65_536):
+        answer += part
+    return answer
+
+
+@pytest.mark.parametrize("part", [b"a: " + b"x" * 8_000 + b"\r\n", b"y" * 8_000])
+def test_a_head_without_an_end_is_refused_and_not_kept(tmp_path, part):
+    begin = b"GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+    with web(tmp_path) as (_, port), connected(port) as connection:
+        connection.sendall((begin + part * 9)[: HEAD_BYTES_MAX + 1])
+        assert told(connection).startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_head_that_is_only_long_is_read_wherever_it_begins(tmp_path):
+    body, more = b"[" + b"0," * 100_000 + b"0]", b"a: " + b"x" * 3_000 + b"\r\n"
+    host = b"host: 127.0.0.1:%d\r\ncontent-type: application/json\r\n"
+    with web(tmp_path) as (_, port), connected(port) as connection:
+        head = host % port + more * 15
+        first = b"POST /uw HTTP/1.1\r\n" + head + b"content-length: %d\r\n\r\n" % len(body)
+        last = b"GET /healthz HTTP/1.1\r\n" + head + b"connection: close\r\n\r\n"
+        # The second head comes torn, its beginning with the end of the body before it.
+        sent = first + body + last
+        connection.sendall(sent[: len(first + body) + 30_000])
+        connection.sendall(sent[len(first + body) + 30_000 :])
+        answers = told(connection)
+    assert answers.count(b"HTTP/1.1 ") == 2
+    assert b" 431 " not in answers
+    assert answers.endswith(b"\r\n\r\ndown\n")  # nothing but the web process runs
 
 
 def test_a_taken_port_is_a_settings_error_that_says_what_to_do(tmp_path):
