@@ -14,13 +14,15 @@ class Requests(HttpToolsProtocol):
     """uvicorn's protocol; a head without an end is answered 431, and the connection closed."""
 
     _is_in_head = True
+    _has_ended = False  # a head, in the bytes being read
     _head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
-        """Read on; only what belongs to a head from its first byte to its last is counted."""
-        was_in_head = self._is_in_head
+        """Read on; bytes count as long as they belong to one head and nothing else."""
+        was_in_head, self._has_ended = self._is_in_head, False
         super().data_received(data)
-        self._head_bytes = self._head_bytes + len(data) if was_in_head and self._is_in_head else 0
+        is_one_head = was_in_head and not self._has_ended
+        self._head_bytes = self._head_bytes + len(data) if is_one_head else 0
         if self._head_bytes > HEAD_BYTES_MAX:
             self.transport.write(
                 STATUS_LINE[431] + b"connection: close\r\ncontent-length: 0\r\n\r\n"
@@ -29,7 +31,7 @@ class Requests(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A head has ended."""
-        self._is_in_head = False
+        self._is_in_head, self._has_ended = False, True
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -176,6 +176,14 @@ def test_a_head_without_an_end_is_refused_and_not_kept(tmp_path, part):
         assert told(connection).startswith(b"HTTP/1.1 431 ")
 
 
+def test_heads_of_one_connection_are_not_added_up(tmp_path):
+    more = {"a": "x" * 3_000}
+    with web(tmp_path) as (_, port), httpx.Client() as client:
+        url = f"http://127.0.0.1:{port}/healthz"
+        answers = [client.get(url, headers=more).status_code for _ in range(50)]
+    assert answers == [503] * 50  # nothing but the web process runs
+
+
 def test_a_head_that_is_only_long_is_read_wherever_it_begins(tmp_path):
     body, more = b"[" + b"0," * 100_000 + b"0]", b"a: " + b"x" * 3_000 + b"\r\n"
     host = b"host: 127.0.0.1:%d\r\ncontent-type: application/json\r\n"
