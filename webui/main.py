@@ -4,6 +4,7 @@ import gc
 import signal
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -30,6 +31,7 @@ PUBLISH_S = 1
 STOP_S_MAX = 2  # for answers under way; then they are cut
 CONNECTIONS_MAX = 200
 WS_BYTES_MAX = 4_096  # what a page says is short
+SWITCH_S = 0.0005  # the loop, with posts to answer, does not wait for a thread that gathers
 
 log = Log("web")
 
@@ -47,6 +49,7 @@ def run(
     comes from this machine is let in without a login. Raise SettingsError where the address cannot
     be bound or the certificate cannot be read. Call it on the main thread.
     """
+    sys.setswitchinterval(SWITCH_S)
     clock = clock or SystemClock()
     paths = Paths(settings.data_dir)
     listener = bind(settings.text("HOST"), settings.number("WEB_PORT"))
