@@ -22,7 +22,7 @@ from storage.tape_id import tape_id
 from storage.view import Views
 
 BOARD_S: Final = 0.5
-NICE: Final = 5  # the tape and its answers go first
+NICE: Final = 10  # the tape and its answers go first
 READY_S_MAX: Final = 30.0
 
 

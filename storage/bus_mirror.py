@@ -41,10 +41,10 @@ from storage.view import Views
 log = Log("mirror")
 LOOK_S: Final = 0.005  # at one word, from when rows should have become durable again
 LOOK_S_MAX: Final = 0.012  # where they have not
-LOOK_AT_ALL_S: Final = 0.25  # at tables whose rows may wait, seals, rows durable in another way
+LOOK_AT_ALL_S: Final = 0.5  # at tables whose rows may wait, seals, rows durable in another way
 STAMP_S: Final = 1.0
 CHECK_S: Final = 5.0
-TRIM_S: Final = 20.0
+TRIM_S: Final = 60.0
 ROUND_ROWS_MIN: Final = 256
 ROUND_ROWS_MAX: Final = 32_768
 LAGS_KEPT_S: Final = 10
