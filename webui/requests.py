@@ -1,13 +1,49 @@
-"""How requests are read: by a compiled parser, which takes a third of what a Python one does.
+"""How requests are read and answered.
 
-It does not say how long the head of a request may be, so that is counted here.
+A compiled parser reads them, which takes a third of what a Python one does. It does not say how
+long the head of a request may be, so that is counted here. Head and body of an answer go out
+together: each call to the system wakes whoever waits for it.
 """
 
-from typing import Final
+import asyncio
+from typing import Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 HEAD_BYTES_MAX: Final = 64 * 1024  # request line and headers
+
+
+class Answer:
+    """The transport as one answer uses it: what is written first waits for what follows."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._has_begun = False
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Hand on, but the head at the end of this round of the loop where no body came in it."""
+        if self._has_begun:
+            self._transport.write(self._head + data if self._head else data)
+            self._head = b""
+        else:
+            self._has_begun = True
+            self._head = data
+            asyncio.get_running_loop().call_soon(self._hand_on)
+
+    def close(self) -> None:
+        """Hand on what waits and close."""
+        self._hand_on()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Whether the connection is at its end."""
+        return self._transport.is_closing()
+
+    def _hand_on(self) -> None:
+        head, self._head = self._head, b""
+        if head:
+            self._transport.write(head)
 
 
 class Requests(HttpToolsProtocol):
@@ -32,7 +68,10 @@ class Requests(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """A head has ended."""
         self._is_in_head, self._has_ended = False, True
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:  # no socket was asked for
+            self.cycle.transport = cast("asyncio.Transport", Answer(self.transport))
 
     def on_message_complete(self) -> None:
         """What follows is another head."""

@@ -1,0 +1,78 @@
+"""Head and body of an answer go out together, and a head alone does not wait for long."""
+
+import asyncio
+
+from webui.requests import Answer
+
+
+class Line:
+    """What a transport is handed, in pieces."""
+
+    def __init__(self):
+        self.pieces = []
+        self.is_closed = False
+
+    def write(self, data):
+        assert not self.is_closed, "written after the end"
+        self.pieces.append(data)
+
+    def close(self):
+        self.is_closed = True
+
+    def is_closing(self):
+        return self.is_closed
+
+
+def answered(talk):
+    """The pieces of an answer, once the loop has come to rest."""
+    line = Line()
+
+    async def run():
+        await talk(Answer(line))
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    return line.pieces
+
+
+def test_head_and_body_are_one_piece():
+    async def talk(answer):
+        answer.write(b"head ")
+        answer.write(b"body")
+
+    assert answered(talk) == [b"head body"]
+
+
+def test_a_head_without_a_body_goes_out_by_itself():
+    async def talk(answer):
+        answer.write(b"head")
+
+    assert answered(talk) == [b"head"]
+
+
+def test_a_body_that_comes_later_finds_the_head_gone():
+    async def talk(answer):
+        answer.write(b"head")
+        await asyncio.sleep(0)
+        answer.write(b"one")
+        answer.write(b"two")
+
+    assert answered(talk) == [b"head", b"one", b"two"]
+
+
+def test_nothing_is_lost_where_the_connection_closes_after_the_answer():
+    async def talk(answer):
+        answer.write(b"head ")
+        answer.write(b"body")
+        answer.close()
+        assert answer.is_closing()
+
+    assert answered(talk) == [b"head body"]
+
+
+def test_a_head_that_is_all_there_is_comes_before_the_end():
+    async def talk(answer):
+        answer.write(b"head")
+        answer.close()
+
+    assert answered(talk) == [b"head"]
