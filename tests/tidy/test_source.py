@@ -27,7 +27,7 @@ DOORS = {
     "rich": ["tickflight.py", "bench/*", "*/commands.py", "*/doctor.py"],
     "starlette": ["webui/*"],
     "tastytrade": ["ingest/tastytrade*.py"],
-    "uvicorn": ["webui/main.py", "webui/wire.py"],
+    "uvicorn": ["webui/main.py", "webui/requests.py", "webui/wire.py"],
     "websockets": ["ingest/*", "webui/wire.py", "bench/feed_server.py"],
 }
 
