@@ -1,14 +1,9 @@
 """Raw DXLink values into the typed columns of our tables.
 
-Whole columns at a time, the rows of all symbols together; only where a column holds something of
-the wrong kind are its rows looked at one by one. Numbers may be the words "NaN", "Infinity" and
-"-Infinity"; a missing text is null or a zero character. A column all of whose values are the
-table's default is left out.
+The rows of all symbols together. A column all of whose values are the table's default is left out.
 """
 
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,18 +12,22 @@ import orjson
 from numpy.typing import NDArray
 
 from core.batch import Rejected
-from ingest.dxlink_decode import SYMBOL_FIELD, Rows
+from core.schema import KINDS
+from ingest.dxlink_decode import SYMBOL_FIELD, Rows, Scanned
+from ingest.dxlink_values import (
+    as_texts,
+    read_flags,
+    read_real,
+    read_sizes,
+    read_whole,
+    read_words,
+)
 from ingest.dxlink_wire import REMOVE
 
 SOURCE = "dxlink"
 _SIDES = {"BUY": 1, "SELL": -1, "UNDEFINED": 0}
 _KINDS = {"NEW": "new", "CORRECTION": "correction", "CANCEL": "cancel"}
-_NUMBER_WORDS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _NS_PER_US = 1_000
-# Numbers told as text, which is not documented and not doubtful either.
-_WHOLE = re.compile(r"-?\d{1,30}")
-_DECIMAL = re.compile(r"-?\d{1,30}(\.\d{1,30})?")
-INT64 = 2**63
 # The last bits of what `content_of` gives.
 VALID, CORRECTION, CANCEL = 1, 2, 4
 KIND = CORRECTION | CANCEL
@@ -122,43 +121,39 @@ def content_of(
     return whole
 
 
-def read_prints(rows: Rows) -> ReadPrints:
+def read_prints(rows: Rows | Scanned) -> ReadPrints:
     """TimeAndSale rows as prints; those with a value of the wrong kind are refused.
 
     A row that only marks the end of a snapshot is kept, with REMOVE among its flags.
     """
+    if isinstance(rows, Scanned):
+        return ReadPrints(_scanned_prints(rows), rows.spans, [])
     values, count = rows.values, len(rows)
     faults: dict[int, str] = {}
-    index = _whole(values, "index", count, faults)
-    flags = _whole(values, "eventFlags", count, faults, default=0)
+    index = read_whole(values, "index", count, faults)
+    flags = read_whole(values, "eventFlags", count, faults, default=0)
     columns: Columns = {
         "ts_event": _event_us(index),
         "ts_recv": rows.ts_recv_ns // _NS_PER_US,
-        "price": _real(values, "price", count, faults),
-        "size": _sizes(values, "size", count, faults),
+        "price": read_real(values, "price", count, faults),
+        "size": read_sizes(values, "size", count, faults),
         "side": _sides(values.get("aggressorSide"), count),
-        "bid": _real(values, "bidPrice", count, faults),
-        "ask": _real(values, "askPrice", count, faults),
+        "bid": read_real(values, "bidPrice", count, faults),
+        "ask": read_real(values, "askPrice", count, faults),
         "source_seq": index,
     }
-    nano = _whole(values, "timeNanoPart", count, faults, default=0)
-    if nano.any():
-        columns["ts_event"] += nano // _NS_PER_US
-        columns["ts_ns"] = (nano % _NS_PER_US).astype(np.int16)
+    nano = read_whole(values, "timeNanoPart", count, faults, default=0)
     if "index" not in values or "price" not in values:
         faults = dict.fromkeys(range(count), "layout lacks index or price")
-    valid = _flags(values.get("validTick"), count, default=True)
+    valid = read_flags(values.get("validTick"), count, default=True)
     kinds = values.get("type")
     if kinds is not None and kinds.count("NEW") != count:
         columns["kind"] = _kinds(kinds, faults)
-        valid &= columns["kind"] != "cancel"
-    if not valid.all():
-        columns["valid"] = valid
     conditions = values.get("exchangeSaleConditions")
     if conditions is not None and conditions.count(None) != count:
-        columns["conditions"] = _texts(_words(conditions))
-    content = content_of(columns["price"], columns["size"], valid, columns.get("kind"))
-    prints = Prints(columns, flags, content, _flags(values.get("spreadLeg"), count, default=False))
+        columns["conditions"] = as_texts(read_words(conditions))
+    legs = read_flags(values.get("spreadLeg"), count, default=False)
+    prints = _prints(columns, flags, nano, valid, legs)
     if faults:
         is_marker = (flags & REMOVE) != 0
         faults = {row: reason for row, reason in faults.items() if not is_marker[row]}
@@ -168,22 +163,57 @@ def read_prints(rows: Rows) -> ReadPrints:
     return ReadPrints(prints, spans, _rejects(rows, faults, "trades"))
 
 
+def _scanned_prints(rows: Scanned) -> Prints:
+    values, words = rows.values, rows.words
+    index = values["index"]
+    columns: Columns = {
+        "ts_event": _event_us(index),
+        "ts_recv": rows.ts_recv_ns // _NS_PER_US,
+        "price": values["price"],
+        "size": values["size"],
+        "side": values["aggressorSide"],
+        "bid": values["bidPrice"],
+        "ask": values["askPrice"],
+        "source_seq": index,
+    }
+    if values["type"].any():
+        columns["kind"] = as_texts([KINDS[kind] for kind in values["type"].tolist()])
+    conditions = values["exchangeSaleConditions"].tolist()
+    if conditions.count(-1) != len(rows):
+        columns["conditions"] = as_texts([words[c] if c >= 0 else "" for c in conditions])
+    told = values["eventFlags"], values["timeNanoPart"], values["validTick"], values["spreadLeg"]
+    return _prints(columns, *told)
+
+
+def _prints(columns: Columns, flags: Ints, nano: Ints, valid: Mask, legs: Mask) -> Prints:
+    """Prints of typed columns: those left out that say nothing, and what follows from them."""
+    if nano.any():
+        columns["ts_event"] += nano // _NS_PER_US
+        columns["ts_ns"] = (nano % _NS_PER_US).astype(np.int16)
+    kinds = columns.get("kind")
+    if kinds is not None:
+        valid = valid & (kinds != "cancel")
+    if not valid.all():
+        columns["valid"] = valid
+    return Prints(columns, flags, content_of(columns["price"], columns["size"], valid, kinds), legs)
+
+
 def read_quotes(rows: Rows) -> Read:
     """Quote rows; their time is ours where the source gives none."""
     values, count = rows.values, len(rows)
     faults: dict[int, str] = {}
     times = np.maximum(
-        _whole(values, "bidTime", count, faults, default=0),
-        _whole(values, "askTime", count, faults, default=0),
+        read_whole(values, "bidTime", count, faults, default=0),
+        read_whole(values, "askTime", count, faults, default=0),
     )
     ts_recv = rows.ts_recv_ns // _NS_PER_US
     columns: Columns = {
         "ts_event": np.where(times > 0, times * 1_000, ts_recv),
         "ts_recv": ts_recv,
-        "bid": _known(_real(values, "bidPrice", count, faults)),
-        "ask": _known(_real(values, "askPrice", count, faults)),
-        "bid_size": _sizes(values, "bidSize", count, faults),
-        "ask_size": _sizes(values, "askSize", count, faults),
+        "bid": _known(read_real(values, "bidPrice", count, faults)),
+        "ask": _known(read_real(values, "askPrice", count, faults)),
+        "bid_size": read_sizes(values, "bidSize", count, faults),
+        "ask_size": read_sizes(values, "askSize", count, faults),
     }
     return Read(columns, _good(count, faults), _rejects(rows, faults, "quotes"))
 
@@ -192,15 +222,15 @@ def read_last_trades(rows: Rows) -> Read:
     """Trade or TradeETH rows as trades: the last value alone; what lay between is unknown."""
     values, count = rows.values, len(rows)
     faults: dict[int, str] = {}
-    times = _whole(values, "time", count, faults, default=0)
-    nano = _whole(values, "timeNanoPart", count, faults, default=0)
-    price = _real(values, "price", count, faults)
+    times = read_whole(values, "time", count, faults, default=0)
+    nano = read_whole(values, "timeNanoPart", count, faults, default=0)
+    price = read_real(values, "price", count, faults)
     columns: Columns = {
         "ts_event": times * 1_000 + nano // _NS_PER_US,
         "ts_ns": (nano % _NS_PER_US).astype(np.int16),
         "ts_recv": rows.ts_recv_ns // _NS_PER_US,
         "price": price,
-        "size": _sizes(values, "size", count, faults),
+        "size": read_sizes(values, "size", count, faults),
         "grade": np.full(count, "conflated", object),
     }
     keep = (times > 0) & ~np.isnan(price)  # before the first trade of a day there is none
@@ -215,12 +245,12 @@ def read_day_volumes(rows: Rows) -> Read:
     """
     values, count = rows.values, len(rows)
     faults: dict[int, str] = {}
-    times = _whole(values, "time", count, faults, default=0)
-    sequence = _whole(values, "sequence", count, faults, default=0)
+    times = read_whole(values, "time", count, faults, default=0)
+    sequence = read_whole(values, "sequence", count, faults, default=0)
     columns: Columns = {
         "index": index_of(times, sequence),
-        "day": _whole(values, "dayId", count, faults, default=0),
-        "volume": _real(values, "dayVolume", count, faults),
+        "day": read_whole(values, "dayId", count, faults, default=0),
+        "volume": read_real(values, "dayVolume", count, faults),
     }
     return Read(columns, _good(count, faults), [])
 
@@ -230,13 +260,13 @@ def read_candles(rows: Rows) -> Read:
     values, count = rows.values, len(rows)
     faults: dict[int, str] = {}
     columns: Columns = {
-        "flags": _whole(values, "eventFlags", count, faults, default=0),
-        "index": _whole(values, "index", count, faults),
-        "time_ms": _whole(values, "time", count, faults, default=0),
+        "flags": read_whole(values, "eventFlags", count, faults, default=0),
+        "index": read_whole(values, "index", count, faults),
+        "time_ms": read_whole(values, "time", count, faults, default=0),
         "ts_recv": rows.ts_recv_ns // _NS_PER_US,
-        "count": _whole(values, "count", count, faults, default=0),
-        "volume": _real(values, "volume", count, faults),
-        "close": _real(values, "close", count, faults),
+        "count": read_whole(values, "count", count, faults, default=0),
+        "volume": read_real(values, "volume", count, faults),
+        "close": read_real(values, "close", count, faults),
     }
     return Read(columns, _good(count, faults), _rejects(rows, faults, "trades"))
 
@@ -267,13 +297,6 @@ def _good(count: int, faults: dict[int, str]) -> Mask | None:
     return keep
 
 
-def _flags(column: Sequence[Any] | None, count: int, *, default: bool) -> Mask:
-    """A column of booleans; what is none counts as false."""
-    if column is None or column.count(default) == count:
-        return np.full(count, default)
-    return np.fromiter((flag is True for flag in column), np.bool_, count)
-
-
 def _sides(column: Sequence[Any] | None, count: int) -> NDArray[np.int8]:
     if column is None:
         return np.zeros(count, np.int8)
@@ -285,96 +308,16 @@ def _sides(column: Sequence[Any] | None, count: int) -> NDArray[np.int8]:
 
 
 def _kinds(column: Sequence[Any], faults: dict[int, str]) -> NDArray[Any]:
-    kinds = [_KINDS.get(kind, "") for kind in _words(column)]
+    kinds = [_KINDS.get(kind, "") for kind in read_words(column)]
     for row, kind in enumerate(kinds):
         if not kind:
             faults.setdefault(row, "type is not NEW, CORRECTION or CANCEL")
-    return _texts(kinds)
-
-
-def _real(
-    values: dict[str, list[Any]], name: str, count: int, faults: dict[int, str]
-) -> NDArray[np.float64]:
-    column = values.get(name)
-    if column is None:
-        return np.full(count, np.nan)
-    if not set(map(type, column)) - {float, int}:
-        return np.array(column, np.float64)
-    out = np.full(count, np.nan)
-    for row, value in enumerate(column):
-        if type(value) in (float, int):
-            out[row] = value
-        elif isinstance(value, str) and value in _NUMBER_WORDS:
-            out[row] = _NUMBER_WORDS[value]
-        elif isinstance(value, str) and _DECIMAL.fullmatch(value):
-            out[row] = float(value)
-        elif value is not None:
-            faults.setdefault(row, f"{name} is not a number")
-    return out
-
-
-def _whole(
-    values: dict[str, list[Any]],
-    name: str,
-    count: int,
-    faults: dict[int, str],
-    default: int | None = None,
-) -> NDArray[np.int64]:
-    column = values.get(name)
-    if column is None or (default == 0 and column.count(0) == count):
-        return np.zeros(count, np.int64)
-    if set(map(type, column)) == {int}:
-        with suppress(OverflowError):
-            return np.array(column, np.int64)
-    out = np.zeros(count, np.int64)
-    for row, value in enumerate(column):
-        if isinstance(value, str) and _WHOLE.fullmatch(value):
-            value = int(value)  # noqa: PLW2901 - a number told as text
-        if (
-            type(value) in (int, float)
-            and abs(value) < INT64
-            and (type(value) is int or value.is_integer())
-        ):
-            out[row] = int(value)
-        elif default is not None and (
-            value is None or (isinstance(value, str) and value in _NUMBER_WORDS)
-        ):
-            out[row] = default
-        else:
-            faults.setdefault(row, f"{name} is not a whole number")
-    return out
-
-
-def _sizes(
-    values: dict[str, list[Any]], name: str, count: int, faults: dict[int, str]
-) -> NDArray[np.int64]:
-    """Sizes come as 1.0 and, where there is none, as NaN."""
-    real = _real(values, name, count, faults)
-    with np.errstate(invalid="ignore"):
-        whole = real.astype(np.int64)
-    if (whole == real).all() and max(whole.max(initial=0), -whole.min(initial=0)) < 2**53:
-        return whole
-    known = np.where(np.isfinite(real), real, 0.0)
-    is_bad = (known != np.floor(known)) | (np.abs(known) >= INT64)
-    for row in np.flatnonzero(is_bad).tolist():
-        faults.setdefault(row, f"{name} is not a whole number")
-    return np.where(is_bad, 0, known).astype(np.int64)
+    return as_texts(kinds)
 
 
 def _known(price: NDArray[np.float64]) -> NDArray[np.float64]:
     """A one-sided book writes NaN or 0 for the side that is not there."""
     return np.where(price == 0, np.nan, price)
-
-
-def _words(column: Sequence[Any]) -> list[str]:
-    """A column of text; what is none, or a zero character, counts as absent."""
-    return [word if isinstance(word, str) and word != "\u0000" else "" for word in column]
-
-
-def _texts(words: list[str]) -> NDArray[Any]:
-    out = np.empty(len(words), object)
-    out[:] = words
-    return out
 
 
 def _rejects(rows: Rows, faults: dict[int, str], table: str) -> list[Rejected]:

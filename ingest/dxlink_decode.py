@@ -5,9 +5,9 @@ is a value with its reason; nothing is guessed. Frames of one layout that came t
 together, for slicing many rows costs hardly more than slicing one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import orjson
@@ -15,8 +15,12 @@ from numpy.typing import NDArray
 
 from ingest.dxlink_wire import FIELDS, Event, Message
 
+if TYPE_CHECKING:
+    from ingest.dxlink_scan import Layout, Scan, Scanner
+
 Strings = list[Any]
 SYMBOL_FIELD = "eventSymbol"
+PRINTS: Literal["TimeAndSale"] = "TimeAndSale"
 _EVENTS = frozenset(FIELDS)
 
 
@@ -49,6 +53,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ts_recv_ns)
 
+    @property
+    def last_ns(self) -> int:
+        """When the last of them came."""
+        return int(self.ts_recv_ns[-1])
+
     def grouped(self, keep: NDArray[np.bool_] | None = None) -> "Grouping":
         """The rows lined up by symbol, each symbol's as they came; only those a mask keeps."""
         names = self.values[SYMBOL_FIELD]
@@ -64,6 +73,26 @@ class Rows:
         ends = np.searchsorted(codes[order], np.arange(len(codes_of)), "right").tolist()
         spans = zip(codes_of, map(slice, [0, *ends], ends), strict=False)
         return Grouping(order, [span for span in spans if span[1].start < span[1].stop])
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """TimeAndSale rows that a scanner read, lined up by symbol, each symbol's as they came.
+
+    `values` are typed columns by the wire's names; sides are -1, 0, +1, types are places in
+    `core.schema.KINDS`, conditions places in `words`, -1 for null, -2 for a zero character.
+    """
+
+    channel: int
+    values: dict[str, NDArray[Any]]
+    ts_recv_ns: NDArray[np.int64]
+    last_ns: int
+    spans: list[tuple[str, slice]]
+    words: Sequence[str]
+    event: Literal["TimeAndSale"] = "TimeAndSale"
+
+    def __len__(self) -> int:
+        return len(self.ts_recv_ns)
 
 
 class Grouping(NamedTuple):
@@ -82,42 +111,65 @@ class _Pending:
     frames: list[tuple[int, Frame]] = field(default_factory=list)  # and how many rows each brought
 
 
-Decoded = Rows | Garbled | Message
+Decoded = Rows | Scanned | Garbled | Message
 
 
 class Decoder:
-    """Knows the layouts of one connection; a new connection begins with a new decoder."""
+    """Knows the layouts of one connection; a new connection begins with a new decoder.
 
-    def __init__(self) -> None:
+    Given a scanner it leaves to that what it can read.
+    """
+
+    def __init__(self, scanner: "Scanner | None" = None) -> None:
+        self._scanner = scanner
         self._layouts: dict[tuple[int, Event], tuple[str, ...]] = {}
+        self._scan: Scan | None = None
+        self._scannable: dict[int, Layout] = {}
         self._pending: dict[tuple[int, Event], _Pending] = {}
         self._objects: dict[tuple[int, Event], list[tuple[dict[str, Any], int]]] = {}
         self.aggregation_s: dict[int, float] = {}
 
-    def decode(self, frames: Iterable[Frame]) -> list[Decoded]:
+    def decode(self, frames: Sequence[Frame]) -> list[Decoded]:
         """Rows, control messages and what cannot be read, in an order that keeps each channel's."""
         out: list[Decoded] = []
-        for frame in frames:
-            try:
-                message = orjson.loads(frame.payload)
-            except orjson.JSONDecodeError:
-                out.append(Garbled(-1, "not JSON", frame))
-                continue
-            if not isinstance(message, dict) or not isinstance(message.get("channel"), int):
-                out.append(Garbled(-1, "not a DXLink message", frame))
-                continue
-            match message.get("type"):
-                case "FEED_DATA":
-                    out += self._data(message["channel"], message.get("data"), frame)
-                case "FEED_CONFIG":
-                    out += self._flush()
-                    out += self._configure(message, frame)
-                case str():
-                    out += self._flush()
-                    out.append(message)
-                case _:
-                    out.append(Garbled(message["channel"], "message without a type", frame))
-        return out + self._flush()
+        self._scan = self._scanner.over(frames) if self._scanner else None
+        place = 0
+        while place < len(frames):
+            after = self._skim(frames[place].payload, place)
+            if after == place:
+                out += self._parse(frames[place])
+                after += 1
+            place = after
+        out += self._flush()
+        self._scan = None
+        return out
+
+    def _skim(self, payload: bytes, place: int) -> int:
+        """Leave this frame and what follows to the scanner; give the first it does not read."""
+        if self._scan is None or self._objects:
+            return place
+        for channel, layout in self._scannable.items():
+            # Rows that wait to be sliced come before those that would be scanned now.
+            if payload.startswith(layout.head) and (channel, PRINTS) not in self._pending:
+                return self._scan.read(place, channel, layout)
+        return place
+
+    def _parse(self, frame: Frame) -> list[Decoded]:
+        try:
+            message = orjson.loads(frame.payload)
+        except orjson.JSONDecodeError:
+            return [Garbled(-1, "not JSON", frame)]
+        if not isinstance(message, dict) or not isinstance(message.get("channel"), int):
+            return [Garbled(-1, "not a DXLink message", frame)]
+        match message.get("type"):
+            case "FEED_DATA":
+                return self._data(message["channel"], message.get("data"), frame)
+            case "FEED_CONFIG":
+                return self._flush() + self._configure(message, frame)
+            case str():
+                return [*self._flush(), message]
+            case _:
+                return [Garbled(message["channel"], "message without a type", frame)]
 
     def _configure(self, message: Message, frame: Frame) -> list[Decoded]:
         channel = message["channel"]
@@ -133,10 +185,22 @@ class Decoder:
                 continue
             if not _is_layout(names):
                 self._layouts.pop((channel, event), None)
+                self._announce(channel, event, ())
                 garbled.append(Garbled(channel, f"layout of {event} lacks eventSymbol", frame))
                 continue
             self._layouts[channel, event] = tuple(names)
+            self._announce(channel, event, names)
         return garbled
+
+    def _announce(self, channel: int, event: Event, names: Sequence[str]) -> None:
+        """Tell the scanner's part of a layout, that of prints."""
+        if self._scanner is None or event != PRINTS:
+            return
+        layout = self._scanner.layout_of(channel, names)
+        if layout is None:
+            self._scannable.pop(channel, None)
+        else:
+            self._scannable[channel] = layout
 
     def _data(self, channel: int, data: Any, frame: Frame) -> list[Decoded]:
         if not isinstance(data, list) or not data:
@@ -170,6 +234,8 @@ class Decoder:
                 pending = self._pending[channel, event] = _Pending(fields)
             pending.values += values
             pending.frames.append((len(values) // len(fields), frame))
+            if self._scanner is not None and event == PRINTS:
+                self._scanner.learn_from(fields, values)
         return ""
 
     def _full(self, channel: int, data: Sequence[Any], frame: Frame) -> list[Decoded]:
@@ -188,8 +254,8 @@ class Decoder:
         return out
 
     def _flush(self) -> list[Decoded]:
-        """Slice what waits into columns."""
-        out: list[Decoded] = []
+        """What was scanned, and what waits sliced into columns."""
+        out: list[Decoded] = [*self._scan.take()] if self._scan is not None else []
         for (channel, event), pending in self._pending.items():
             out += _sliced(channel, event, pending)
         for (channel, event), told in self._objects.items():

@@ -31,7 +31,7 @@ from ingest.dxlink_columns import (
     read_quotes,
 )
 from ingest.dxlink_continuity import Continuity
-from ingest.dxlink_decode import Decoder, Frame, Garbled, Rows
+from ingest.dxlink_decode import Decoder, Frame, Garbled, Rows, Scanned
 from ingest.dxlink_grade import Captures
 from ingest.dxlink_intake import Entry, Mark
 from ingest.dxlink_line import Patience, Tape
@@ -87,7 +87,11 @@ class Keeper:
         self._backfills = place.backfills
         self._drift = place.drift
         self._clock = clock
-        self._decoders: dict[int, Decoder] = defaultdict(Decoder)
+        # The scanner's library takes half a second to load, and nobody else waits for it.
+        from ingest.dxlink_scan import Scanner
+
+        scanner = Scanner()
+        self._decoders: dict[int, Decoder] = defaultdict(lambda: Decoder(scanner))
         self._instruments: dict[str, Instrument] = {}
         self._book = GapBook(self._store, clock, place.tape.open_gaps("trades"))
         self._continuity = Continuity(
@@ -203,8 +207,11 @@ class Keeper:
         for part in self._decoders[connection].decode(frames):
             if isinstance(part, Garbled):
                 self._quarantine(connection, part)
-            elif isinstance(part, Rows):
-                self._rows(connection, part)
+            elif isinstance(part, Rows | Scanned):
+                if isinstance(part, Scanned):
+                    self._prints(connection, part)  # nothing scanned is refused
+                else:
+                    self._rows(connection, part)
                 self._board.count(f"dxlink.rows.{part.event}", len(part))
             elif part["type"] == "CHANNEL_OPENED":
                 self._reopened(connection, part["channel"])
@@ -236,13 +243,13 @@ class Keeper:
                 assert_never(never)
         self._reject([replace(reject, symbol=self._root(reject.symbol)) for reject in rejects])
 
-    def _prints(self, connection: int, rows: Rows) -> list[Rejected]:
+    def _prints(self, connection: int, rows: Rows | Scanned) -> list[Rejected]:
         prints, spans, rejects = read = read_prints(rows)
         now_us = self._clock.now_ns() // NS_PER_US
         if rows.channel == STREAM and spans:
             times = prints.columns["ts_event"]
             newest_us = max(times.item(span.stop - 1) for _, span in spans)
-            self._drift.hear(newest_us - int(rows.ts_recv_ns[-1]) // NS_PER_US)
+            self._drift.hear(newest_us - rows.last_ns // NS_PER_US)
         if spans and are_sound(prints.columns, now_us, self._drift.behind_us):
             # One look at all takes a fraction of one look for each symbol.
             read = read._replace(prints=replace(prints, is_sound=True))

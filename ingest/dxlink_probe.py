@@ -15,7 +15,7 @@ from core.clock import NS_PER_S, Clock
 from core.errors import FeedLost
 from ingest import dxlink_wire as wire
 from ingest.dxlink_columns import read_candles, read_day_volumes, read_prints
-from ingest.dxlink_decode import SYMBOL_FIELD, Decoder, Frame, Garbled, Rows
+from ingest.dxlink_decode import SYMBOL_FIELD, Decoder, Frame, Garbled, Rows, Scanned
 from ingest.dxlink_socket import MESSAGE_BYTES_MAX
 from ingest.dxlink_wire import HISTORY, MINUTES, REMOVE, STREAM, Event, Item, Message
 from ingest.dxlink_witness import Court
@@ -96,6 +96,8 @@ class Probe:
                 del heard.garbled[SAID_MAX:]
             elif isinstance(part, Rows):
                 self._take_rows(part)
+            elif isinstance(part, Scanned):
+                raise AssertionError("a decoder without a scanner has scanned")
             elif part["type"] == "ERROR":
                 heard.errors.append(f"{part.get('error')}: {part.get('message')}"[:SAID_MAX])
             elif part["type"] == "AUTH_STATE":
