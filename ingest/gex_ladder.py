@@ -23,12 +23,16 @@ _FIELDS: list[pa.Field] = list(_LADDERS.value_type)
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """Four columns of equal length; `priors` is a list a strike, or null."""
+    """Four columns of equal length; `priors` is a list a strike, or null.
+
+    `numbers` are all of them, column after column, where each is there and all lists are as long.
+    """
 
     strike: pa.Array
     gex_vol: pa.Array
     gex_oi: pa.Array
     priors: pa.Array
+    numbers: pa.Array | None = None
 
 
 def parse_ladder(path: str, value: object) -> Ladder | None:
@@ -53,19 +57,23 @@ def _quickly(rows: list[Any]) -> Ladder | None:
         if set(map(type, chain(strike, by_volume, by_interest, flat))) <= _PLAIN:
             lengths = set(map(len, priors))
             if len(lengths) == 1 and max(lengths) <= PRIORS_MAX:
-                count = len(strike)
                 numbers = pa.array([*strike, *by_volume, *by_interest, *flat], pa.float64())
-                return Ladder(
-                    numbers.slice(0, count),
-                    numbers.slice(count, count),
-                    numbers.slice(2 * count, count),
-                    pa.ListArray.from_arrays(
-                        _even_offsets(count, lengths.pop()), numbers.slice(3 * count)
-                    ),
-                )
+                return even_ladder(numbers, len(strike))
     except (TypeError, ValueError):
         pass  # the careful way says what is wrong and where
     return None
+
+
+def even_ladder(numbers: pa.Array, strikes: int) -> Ladder:
+    """All numbers of a ladder, column after column, as the ladder."""
+    offsets = _even_offsets(strikes, len(numbers) // strikes - 3)
+    return Ladder(
+        numbers.slice(0, strikes),
+        numbers.slice(strikes, strikes),
+        numbers.slice(2 * strikes, strikes),
+        pa.ListArray.from_arrays(offsets, numbers.slice(3 * strikes)),
+        numbers,
+    )
 
 
 @lru_cache(maxsize=256)

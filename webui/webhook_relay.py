@@ -15,6 +15,7 @@ import anyio.to_thread
 from core.batch import Rejected
 from core.errors import PipelineError, Unavailable
 from core.log import Log
+from ingest.gex_mould import Moulds
 from ingest.gex_ready import ready_rows
 from ingest.gex_uw import Row
 from storage.prepared import Prepared
@@ -67,6 +68,7 @@ class Relay:
         self._connecting = anyio.Lock()
         self._writer: Writer | None = None
         self._waiting_count = 0
+        self._moulds = Moulds()
 
     async def offer(self, post: Post) -> None:
         """Have a post stored; raise Unavailable or what the writer says."""
@@ -92,12 +94,12 @@ class Relay:
         known = self._writer
         if known is not None:
             try:
-                await _hand_over(post, known)
+                await _hand_over(post, known, self._moulds)
                 return
             except Unavailable:
                 if self._writer is known:
                     self.close()
-        await _hand_over(post, await self._called())
+        await _hand_over(post, await self._called(), self._moulds)
 
     async def _called(self) -> Writer:
         async with self._connecting:
@@ -106,13 +108,13 @@ class Relay:
             return self._writer
 
 
-async def _hand_over(post: Post, writer: Writer) -> None:
+async def _hand_over(post: Post, writer: Writer, moulds: Moulds) -> None:
     counts: Counter[bool | None] = Counter()
     for table, rows in post.rows.items():
         if len(rows) <= ROWS_ON_LOOP_MAX:
-            told, ready = ready_rows(table, rows)
+            told, ready = ready_rows(table, rows, moulds)
         else:  # so that the loop does not stand still
-            told, ready = await anyio.to_thread.run_sync(ready_rows, table, rows)
+            told, ready = await anyio.to_thread.run_sync(ready_rows, table, rows, moulds)
         counts.update(await writer.append_prepared(table, told, ready))
     if post.rejected:
         await writer.reject(post.rejected)

@@ -13,7 +13,9 @@ from core.symbol import GEX_TICKERS
 from ingest.gex_columns import flat_columns
 from ingest.gex_frames import Ignored, Parsed, Refused, Unknown, read_post
 from ingest.gex_ladder import WINDOWS
-from ingest.gex_snapshot import gex_batch
+from ingest.gex_mould import Moulds
+from ingest.gex_snapshot import gex_batch, gex_columns
+from storage.prepared import prepare
 from tests.fakes import gexbot_made as made
 
 NOW_NS = (made.CLOSE_S + 60) * 10**9
@@ -129,6 +131,16 @@ def test_every_spelling_of_a_snapshot_becomes_the_row_it_means(snapshot, form):
     assert row["net_gex"] == row["sum_gex_vol"]
     for column, value in meant.items():
         assert row[column] == value, column
+
+
+@settings(deadline=None)
+@given(snapshots())
+def test_a_mould_gives_the_bytes_arrow_gives(snapshot):
+    (item,) = read_post(json.loads(json.dumps(snapshot[0])), NOW_NS)
+    moulds = Moulds()
+    for time in (0, 1, 2):
+        row = item.row | {"ts_recv": item.row["ts_recv"] + time}
+        assert moulds.ready(row) == prepare("gex", gex_columns([row]))
 
 
 @given(st.lists(JSON, max_size=4) | JSON)
