@@ -8,11 +8,11 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from core.schema import BOOK_LEVELS, BOOK_SAMPLE_US, DEPTH_COMMANDS
+from ingest.compiled import compiled
 
 NO_TICK = -1
 NEVER = 2**62
@@ -151,7 +151,7 @@ def _write_ladder_plain(memory: Memory, ladders: Ladders, place: int) -> None:
     ladders.is_valid[place] = state[State.IS_VALID] != 0
 
 
-write_ladder: WriteLadder = numba.njit(cache=True)(_write_ladder_plain)
+write_ladder: WriteLadder = compiled(_write_ladder_plain)
 
 
 def _count_oddity_plain(counts: Counters, command: int, size: int, had: bool) -> None:
@@ -165,7 +165,7 @@ def _count_oddity_plain(counts: Counters, command: int, size: int, had: bool) ->
         counts[Count.ADD_TO_LEVEL] += had
 
 
-_count_oddity = numba.njit(cache=True)(_count_oddity_plain)
+_count_oddity = compiled(_count_oddity_plain)
 
 
 def _next_bid_plain(levels: Levels, tick: int, low: int) -> int:
@@ -175,7 +175,7 @@ def _next_bid_plain(levels: Levels, tick: int, low: int) -> int:
     return tick if tick >= low else NO_TICK
 
 
-_next_bid = numba.njit(cache=True)(_next_bid_plain)
+_next_bid = compiled(_next_bid_plain)
 
 
 def _next_ask_plain(levels: Levels, tick: int, high: int) -> int:
@@ -185,7 +185,7 @@ def _next_ask_plain(levels: Levels, tick: int, high: int) -> int:
     return tick if tick <= high else NO_TICK
 
 
-_next_ask = numba.njit(cache=True)(_next_ask_plain)
+_next_ask = compiled(_next_ask_plain)
 
 
 # One loop, so that the single numbers stay in registers: three times as fast as with helpers.
@@ -222,10 +222,10 @@ def _store_bounds_plain(state: Counters, bounds: tuple[int, int, int, int, int])
     state[State.IS_VALID] = bounds[4]
 
 
-_best_bid = numba.njit(cache=True)(_best_bid_plain)
-_best_ask = numba.njit(cache=True)(_best_ask_plain)
-_write_best = numba.njit(cache=True)(_write_best_plain)
-_store_bounds = numba.njit(cache=True)(_store_bounds_plain)
+_best_bid = compiled(_best_bid_plain)
+_best_ask = compiled(_best_ask_plain)
+_write_best = compiled(_write_best_plain)
+_store_bounds = compiled(_store_bounds_plain)
 
 
 def _advance_plain(  # noqa: C901, PLR0912, PLR0915
@@ -300,4 +300,4 @@ def _advance_plain(  # noqa: C901, PLR0912, PLR0915
     return bests_count, ladders_count
 
 
-advance: Advance = numba.njit(cache=True)(_advance_plain)
+advance: Advance = compiled(_advance_plain)

@@ -7,9 +7,10 @@ guesses, and takes nothing a JSON parser would refuse. Nothing is allocated here
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from ingest.compiled import compiled
 
 WORD_BYTES_MAX = 16
 WORDS_MAX = 512
@@ -67,8 +68,7 @@ _MANTISSA_MAX = 2**53
 _DECIMALS_MAX = 22
 _DIGITS_MAX = 19  # what runs over 2**63 with these is below 0
 # Nothing is allocated, so nobody need count who holds an array: that alone is half the time.
-_OPTIONS: dict[str, Any] = {"cache": True, "_nrt": False, "error_model": "numpy"}
-_compiled = numba.njit(**_OPTIONS)
+_OPTIONS: dict[str, Any] = {"_nrt": False, "error_model": "numpy"}
 _POWERS = np.array([float(10**n) for n in range(_DECIMALS_MAX + 1)])
 _NUMBER_WORDS = np.array([float(word) for word in SEEDS[NAN:]])
 
@@ -95,7 +95,7 @@ def _read_word_plain(raw: Bytes, at: int, words: Ints) -> tuple[int, int]:
     return slot, at
 
 
-read_word: ReadWord = _compiled(_read_word_plain)
+read_word: ReadWord = compiled(_read_word_plain, **_OPTIONS)
 
 
 def _read_number_plain(raw: Bytes, at: int) -> tuple[int, int, int]:
@@ -126,7 +126,7 @@ def _read_number_plain(raw: Bytes, at: int) -> tuple[int, int, int]:
     return -mantissa if is_negative else mantissa, 0 if point < 0 else at - 1 - point, at
 
 
-_read_number = _compiled(_read_number_plain)
+_read_number = compiled(_read_number_plain, **_OPTIONS)
 
 
 def _read_literal_plain(raw: Bytes, at: int, how: int) -> tuple[int, int]:
@@ -148,7 +148,7 @@ def _read_literal_plain(raw: Bytes, at: int, how: int) -> tuple[int, int]:
     return value, at
 
 
-_read_literal = _compiled(_read_literal_plain)
+_read_literal = compiled(_read_literal_plain, **_OPTIONS)
 
 
 def _scan_plain(  # noqa: C901, PLR0911, PLR0912
@@ -221,7 +221,7 @@ def _scan_plain(  # noqa: C901, PLR0911, PLR0912
     return frame, at, row
 
 
-scan: Scan = _compiled(_scan_plain)
+scan: Scan = compiled(_scan_plain, **_OPTIONS)
 
 
 def _line_up_plain(words: Ints, places: Ints, order: Ints, spans: Ints) -> int:
@@ -247,4 +247,4 @@ def _line_up_plain(words: Ints, places: Ints, order: Ints, spans: Ints) -> int:
     return count
 
 
-line_up: LineUp = _compiled(_line_up_plain)
+line_up: LineUp = compiled(_line_up_plain, **_OPTIONS)
