@@ -21,7 +21,7 @@ ASOF JOIN known ON t.timestamp >= known.known_at
 ORDER BY t.timestamp
 """
 
-client = flight.connect(os.environ["TICKFLIGHT_URL"])
+client = flight.connect(os.environ.get("TICKFLIGHT_URL", "grpc://127.0.0.1:8815"))
 options = flight.FlightCallOptions(
     headers=[(b"authorization", b"Bearer " + os.environ["TICKFLIGHT_KEY"].encode())]
 )
