@@ -20,7 +20,6 @@ from websockets.exceptions import ConnectionClosed
 from core.clock import NS_PER_MS, NS_PER_S, SystemClock
 
 SYMBOLS = ("MES", "MNQ", "NQ", "SPY", "QQQ")
-KEEPALIVE_S = 10.0
 CLOCK = SystemClock()
 PRINT: dict[str, Any] = {
     "eventSymbol": "",

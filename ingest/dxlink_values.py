@@ -30,6 +30,7 @@ def read_flags(column: Sequence[Any] | None, count: int, *, default: bool) -> ND
 def read_real(
     values: dict[str, list[Any]], name: str, count: int, faults: dict[int, str]
 ) -> NDArray[np.float64]:
+    """A column of numbers; NaN where there is none."""
     column = values.get(name)
     if column is None:
         return np.full(count, np.nan)
@@ -55,6 +56,7 @@ def read_whole(
     faults: dict[int, str],
     default: int | None = None,
 ) -> NDArray[np.int64]:
+    """A column of whole numbers; 0 where it is left out, `default`, if given, for null and NaN."""
     column = values.get(name)
     if column is None or (default == 0 and column.count(0) == count):
         return np.zeros(count, np.int64)
@@ -102,6 +104,7 @@ def read_words(column: Sequence[Any]) -> list[str]:
 
 
 def as_texts(words: list[str]) -> NDArray[Any]:
+    """Words as an array of str objects."""
     out = np.empty(len(words), object)
     out[:] = words
     return out

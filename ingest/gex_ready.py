@@ -1,4 +1,4 @@
-"""Parsed gamma rows made ready for the writer: their bytes, and the values it looks at. Pure."""
+"""Parsed gamma rows made ready for the writer: their bytes, and the values it looks at."""
 
 from collections.abc import Sequence
 

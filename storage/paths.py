@@ -11,11 +11,6 @@ class Paths:
     root: Path
 
     @property
-    def writer_lock(self) -> Path:
-        """Held by the one process that writes."""
-        return self.root / "writer.lock"
-
-    @property
     def words(self) -> Path:
         """Append-only dictionary of repeated text."""
         return self.root / "words.log"

@@ -129,11 +129,6 @@ def bars_as_plain(bars: pa.Table) -> dict[int, tuple[object, ...]]:
     return found
 
 
-def lake_table(lake: object, table: str) -> pa.Table:
-    """Everything the log of a table names, read by polars without our code."""
-    return pl.scan_delta(f"{lake}/{table}").collect().to_arrow()
-
-
 def lake_seqs(lake: object, symbol: str = "MNQ") -> list[int]:
     """Sealed seqs of a symbol, in order, twins included."""
     rows = pl.scan_delta(f"{lake}/trades").filter(pl.col("symbol") == symbol)

@@ -33,7 +33,6 @@ from tests.unit.ingest.test_gex_tape import batch
 
 DAY = range(made.OPEN_S, made.OPEN_S + 7_200, 10)
 NAME = "2026-11-20_NQ_NDX_classic_gex_zero.json.gz"
-NULLS = json.dumps([made.chain(DAY[0])] + [None] * 9).encode()
 LIMITS = Limits(compressed_bytes=4 * 2**20, inflated_bytes=64 * 2**20)
 
 
