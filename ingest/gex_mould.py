@@ -22,6 +22,7 @@ from storage.prepared import Prepared, prepare
 
 log = Log("gex")
 MOULDS_MAX: Final = 256
+MOULD_BYTES_MAX: Final = 64 * 1024  # some 900 strikes; what is longer is made by Arrow
 SEEN_MAX: Final = 4_096
 NUMBER_BYTES: Final = 8
 _TIMES: Final = ("ts_event", "ts_recv")
@@ -64,7 +65,7 @@ class Moulds:
 
     def __init__(self) -> None:
         self._moulds: dict[Key, Mould | None] = {}
-        self._seen: set[Key] = set()
+        self._seen: set[int] = set()  # hashes: a key may hold all that was posted
 
     def ready(self, row: Row) -> Prepared:
         """A row without seq, ready for the log of table `gex`."""
@@ -75,15 +76,20 @@ class Moulds:
         if mould is not None:
             return mould.filled(row)
         made = _made(row)
-        if key in self._seen and key not in self._moulds:
+        if key not in self._moulds and len(made.payload) <= MOULD_BYTES_MAX:
+            self._look(key, row, made)
+        return made
+
+    def _look(self, key: Key, row: Row, made: Prepared) -> None:
+        """Make a mould of what comes again."""
+        if hash(key) in self._seen:
             if len(self._moulds) == MOULDS_MAX:
                 self._moulds.clear()
             self._moulds[key] = _tried(row, made)
-        elif key not in self._moulds:
+        else:
             if len(self._seen) == SEEN_MAX:
                 self._seen.clear()
-            self._seen.add(key)
-        return made
+            self._seen.add(hash(key))
 
 
 def _made(row: Row) -> Prepared:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import orjson
 from starlette.exceptions import HTTPException
-from starlette.requests import HTTPConnection, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -117,6 +117,8 @@ class Edge:
             return
         try:
             await self._app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            log.debug("request.broken_off", path=path)
         except Exception:
             error_id = _new_id()
             log.exception("request.failed", id=error_id, path=path)

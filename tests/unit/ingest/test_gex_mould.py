@@ -1,5 +1,7 @@
 """A snapshot's bytes out of a mould are those that Arrow makes."""
 
+import tracemalloc
+
 import pytest
 
 from core.schema import GEX
@@ -113,3 +115,26 @@ def test_only_so_many_are_kept(monkeypatch):
             assert moulds.ready(row) == by_arrow(row)
             assert len(moulds._moulds) <= 2
             assert len(moulds._seen) <= 2
+
+
+def test_what_is_long_is_not_kept():
+    moulds = Moulds()
+    for number in range(20):
+        for second in range(made.OPEN_S, made.OPEN_S + 3):
+            more = {"more": f"{number:02}" * 40_000}
+            row = row_of(made.chain(second) | more)
+            assert moulds.ready(row) == by_arrow(row)
+    assert not moulds._moulds
+    assert not moulds._seen
+
+
+def test_what_comes_once_is_not_kept_as_it_came():
+    moulds = Moulds()
+    tracemalloc.start()
+    try:
+        for number in range(400):
+            moulds.ready(row_of(made.chain(made.OPEN_S) | {"more": f"{number:04}" * 5_000}))
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000
