@@ -25,6 +25,7 @@ MOULDS_MAX: Final = 256
 MOULD_BYTES_MAX: Final = 64 * 1024  # some 900 strikes; what is longer is made by Arrow
 SEEN_MAX: Final = 4_096
 NUMBER_BYTES: Final = 8
+FEW_MAX: Final = 8  # numbers in 64 bytes, which Arrow writes out whole for each slice of them
 _TIMES: Final = ("ts_event", "ts_recv")
 _REALS: Final = tuple(f.name for f in GEX.unnumbered_schema if pa.types.is_float64(f.type))
 # These are in a mould as they are.
@@ -101,7 +102,7 @@ def _key_of(row: Row) -> Key | None:
     ladder, windows = cast("Ladder | None", row["strikes"]), _windows(row)
     shape: Key = ()
     if ladder is not None:
-        if ladder.numbers is None:
+        if ladder.numbers is None or len(ladder.numbers) <= FEW_MAX:
             return None
         shape = (len(ladder.strike), len(ladder.numbers))
     minutes = None if windows is None else tuple(window[0] for window in windows)
