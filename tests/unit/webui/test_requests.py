@@ -1,8 +1,13 @@
-"""Head and body of an answer go out together, and a head alone does not wait for long."""
+"""Head and body of an answer go out together; what does not come is not waited for for ever."""
 
 import asyncio
 
-from webui.requests import Answer
+import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from webui import requests
+from webui.requests import Answer, Requests
 
 
 class Line:
@@ -76,3 +81,25 @@ def test_a_head_that_is_all_there_is_comes_before_the_end():
         answer.close()
 
     assert answered(talk) == [b"head"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "answer"), [(b"GET / HTTP/1.1\r\n", b"HTTP/1.1 408 "), (b"", b""), (b"\r\n", b"")]
+)
+def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch, sent, answer):
+    monkeypatch.setattr(requests, "HEAD_S_MAX", 0.05)
+    config, state = Config(lambda: None, log_config=None), ServerState()
+
+    async def talk():
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Requests(config, state, {}), "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(sent)
+            told = await asyncio.wait_for(reader.read(), 20)
+            writer.close()
+        return told
+
+    told = asyncio.run(talk())
+    assert told.startswith(answer)
+    assert bool(told) == bool(answer)
