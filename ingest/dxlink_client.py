@@ -7,7 +7,6 @@ connection is made beside the first; where that fails the first is kept.
 
 import asyncio
 import random
-import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -247,7 +246,7 @@ class Client:
         try:
             with link.scope:
                 await self._converse(link, url)
-        except* (OSError, WebSocketException, FeedError, TimeoutError, ssl.SSLError) as errors:
+        except* (OSError, UnicodeError, WebSocketException, FeedError) as errors:
             reason = "; ".join(_told(error) for error in errors.exceptions)
         finally:
             del self._links[link.number]

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from ingest.dxlink_wire import FIELDS, Event, Message
+from ingest.dxlink_wire import CONTRACTS, FIELDS, Event, Message
 
 if TYPE_CHECKING:
     from ingest.dxlink_scan import Layout, Scan, Scanner
@@ -193,8 +193,8 @@ class Decoder:
         return garbled
 
     def _announce(self, channel: int, event: Event, names: Sequence[str]) -> None:
-        """Tell the scanner's part of a layout, that of prints."""
-        if self._scanner is None or event != PRINTS:
+        """Tell the scanner's part of a layout, that of prints on one of our channels."""
+        if self._scanner is None or event != PRINTS or channel not in CONTRACTS:
             return
         layout = self._scanner.layout_of(channel, names)
         if layout is None:

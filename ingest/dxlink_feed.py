@@ -120,16 +120,13 @@ def run(
     keeper = Keeper(place, client, clock=clock, patience=periods.patience, stopping=stopping)
     started = threading.Event()
     reader = threading.Thread(
-        target=anyio.run,
-        args=(_listen, gate, client, started.set),
-        kwargs={"backend_options": {"use_uvloop": True}},
-        name="dxlink reader",
+        target=_listen, args=(gate, client, started.set), name="dxlink reader"
     )
     reader.start()
     started.wait()
     try:
-        steps, took_s = 0, 0.0
-        while not stopping.wait(max(periods.gather_s - took_s, 0)):
+        steps, rest_s = 0, 0.0
+        while not stopping.wait(rest_s):
             entries = intake.take(ENTRIES_MAX, IDLE_S)
             took_ns = clock.monotonic_ns()
             keeper.process(entries)
@@ -141,6 +138,8 @@ def run(
             if not reader.is_alive():
                 raise FeedLost("the reader ended by itself")
             took_s = (clock.monotonic_ns() - took_ns) / NS_PER_S
+            # What breaks a silence is not kept waiting for others.
+            rest_s = max(periods.gather_s - took_s, 0.0) if entries else 0.0
         client.stop()
         reader.join()
         while entries := intake.take(ENTRIES_MAX, 0):
@@ -151,10 +150,15 @@ def run(
         intake.close()
 
 
-async def _listen(gate: Gate, client: Client, started: Callable[[], None]) -> None:
-    try:
+def _listen(gate: Gate, client: Client, started: Callable[[], None]) -> None:
+    """The reader thread's life; `started` is called however it ends."""
+
+    async def live() -> None:
         async with gate:
             await client.run(started)
+
+    try:
+        anyio.run(live, backend_options={"use_uvloop": True})
     finally:
         started()
 

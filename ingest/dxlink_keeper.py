@@ -90,8 +90,8 @@ class Keeper:
         # The scanner's library takes half a second to load, and nobody else waits for it.
         from ingest.dxlink_scan import Scanner
 
-        scanner = Scanner()
-        self._decoders: dict[int, Decoder] = defaultdict(lambda: Decoder(scanner))
+        self._scanner = Scanner()
+        self._decoders: dict[int, Decoder] = defaultdict(lambda: Decoder(self._scanner))
         self._instruments: dict[str, Instrument] = {}
         self._book = GapBook(self._store, clock, place.tape.open_gaps("trades"))
         self._continuity = Continuity(
@@ -148,6 +148,7 @@ class Keeper:
 
     def _show(self) -> None:
         self._drift.show(self._board)
+        self._board.gauge("dxlink.words", len(self._scanner.words))
         show(
             self._board,
             self._captures.grades(),
@@ -192,6 +193,7 @@ class Keeper:
             self._continuity.lost(mark.connection, mark.reason)
             return
         self._instruments = {i.streamer_symbol: i for i in mark.instruments}
+        self._scanner.learn(self._instruments)  # before strangers take the room
         self._continuity.live(mark.connection, mark.instruments)
         self._captures.live(mark.instruments)
         wanted = {instrument.contract for instrument in mark.instruments}

@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from core.log import Log
 from ingest import dxlink_scan_kernel as kernel
 from ingest.dxlink_decode import SYMBOL_FIELD, Frame, Scanned
 from ingest.dxlink_scan_kernel import NO_WORD, SLOTS, WORD_BYTES_MAX, WORDS_MAX
 
+log = Log("dxlink")
 Ints = NDArray[np.int64]
 
 _WORDS = {word: place for place, word in enumerate(kernel.SEEDS)}
@@ -62,6 +64,7 @@ class Scanner:
 
     def __init__(self) -> None:
         self._known: set[str] = set()
+        self._is_full = False
         self.words: list[str] = []
         # As the kernel reads them; a word's number is its place in `words`.
         self.slots = np.zeros((SLOTS, 3), np.int64)
@@ -72,14 +75,24 @@ class Scanner:
     def learn(self, words: Iterable[str]) -> None:
         """Know words from now on; no more than WORDS_MAX, and none that is long or not plain."""
         for word in words:
-            if word in self._known or len(self.words) == WORDS_MAX or not _is_plain(word):
+            if word in self._known or not _is_plain(word):
                 continue
+            if len(self.words) == WORDS_MAX:
+                self._tell_full(word)
+                return
             raw = np.frombuffer(word.encode() + b'"', np.uint8)
             slot, _ = kernel.read_word(raw, 0, self.slots)
             key = word.encode().rjust(WORD_BYTES_MAX, b"\0")
             self.slots[slot] = int.from_bytes(key[8:]), int.from_bytes(key[:8]), len(self.words)
             self.words.append(word)
             self._known.add(word)
+
+    def _tell_full(self, word: str) -> None:
+        """Say once that there is no room for a word; frames with it are parsed as ever."""
+        if not self._is_full:
+            self._is_full = True
+            cost = "frames with other words are parsed, which is slower"
+            log.warning("words.full", words=WORDS_MAX, first_without=word, cost=cost)
 
     def learn_from(self, names: Sequence[str], values: Sequence[Any]) -> None:
         """Know the words of a frame of prints."""
@@ -121,6 +134,7 @@ class Scanner:
 class _Waiting:
     """Rows of one channel, not taken yet."""
 
+    layout: Layout
     out: kernel.Out
     rows: int = 0
 
@@ -160,20 +174,19 @@ class Scan:
         return taken
 
     def _opened(self, at: int, layout: Layout) -> _Waiting:
-        """Room for as many rows as the bytes that are left can hold."""
+        """Room for as many rows as the bytes that are left can hold; no memory until written."""
         room = (len(self._text.raw) - at) // (2 * len(layout.told.fields)) + 1
         ints = np.empty((1 + len(_WHOLES), room), np.int64)
-        reals = np.empty((len(_REALS), room))
-        for name in layout.missing:
-            if name in _REALS:
-                reals[_REAL_PLACES[name]] = np.nan
-            else:
-                ints[_PLACES[name]] = _WHOLES[name][2]
-        return _Waiting(kernel.Out(ints, reals))
+        return _Waiting(layout, kernel.Out(ints, np.empty((len(_REALS), room))))
 
     def _lined_up(self, channel: int, waiting: _Waiting) -> Scanned:
         rows, words = waiting.rows, self._scanner.words
         ints, reals = waiting.out.ints[:, :rows], waiting.out.reals[:, :rows]
+        for name in waiting.layout.missing:
+            if name in _REALS:
+                reals[_REAL_PLACES[name]] = np.nan
+            else:
+                ints[_PLACES[name]] = _WHOLES[name][2]
         order, spans = np.empty(rows, np.int64), np.empty((len(words), 2), np.int64)
         places = np.full(len(words), NO_WORD)
         count = kernel.line_up(ints[_PLACES[SYMBOL_FIELD]], places, order, spans)

@@ -22,7 +22,7 @@ _INT64 = 2**63
 
 def read_flags(column: Sequence[Any] | None, count: int, *, default: bool) -> NDArray[np.bool_]:
     """A column of booleans; what is none counts as false."""
-    if column is None or column.count(default) == count:
+    if column is None:
         return np.full(count, default)
     return np.fromiter((flag is True for flag in column), np.bool_, count)
 
@@ -58,7 +58,7 @@ def read_whole(
 ) -> NDArray[np.int64]:
     """A column of whole numbers; 0 where it is left out, `default`, if given, for null and NaN."""
     column = values.get(name)
-    if column is None or (default == 0 and column.count(0) == count):
+    if column is None:
         return np.zeros(count, np.int64)
     if set(map(type, column)) == {int}:
         with suppress(OverflowError):

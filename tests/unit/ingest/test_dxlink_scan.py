@@ -202,6 +202,21 @@ def test_a_table_that_is_full_of_words_still_reads_what_it_knows(scanner):
     assert kinds(decoder.decode([unknown])) == kinds(decoder.decode([unknown])) == [Rows]
 
 
+def test_that_the_table_is_full_is_told_once(scanner, caplog):
+    scanner.learn(f"{n}" for n in range(2 * WORDS_MAX))
+    scanner.learn(["one more"])
+    scanner.learn(["SPY", "x" * 17, "\u00e9"])
+    told = [record.getMessage() for record in caplog.records]
+    assert [line.partition(" ")[0] for line in told] == ["words.full"]
+
+
+def test_a_server_that_speaks_of_more_and_more_channels_costs_no_room_for_them(scanner):
+    decoder = Decoder(scanner)
+    decoder.decode([config(channel=channel) for channel in range(1, 2_000, 2)])
+    assert set(decoder._scannable) == {1, 3, 5}
+    assert kinds(decoder.decode([prints(TruthTape().trade(2, ["SPY"]), channel=7)])) == [Rows]
+
+
 def test_what_a_gather_gave_is_not_changed_by_the_next(scanner):
     decoder = Decoder(scanner)
     events = TruthTape().trade(4, ["SPY"])
