@@ -42,7 +42,7 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
     """The function compiled at its first call; `options` are numba's."""
     dispatcher = numba.njit(**options)(function)
     try:
-        dispatcher._cache = _Kept(function)  # noqa: SLF001 - numba's own raises where files are torn
+        dispatcher._cache = _Kept(function)  # noqa: SLF001 - numba's raises where torn
     except RuntimeError as error:
         _warn("cache.missing", error)
     return dispatcher

@@ -6,6 +6,7 @@ started anew, which is the same as starting after a crash.
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,39 +116,38 @@ def run(
     stopping: threading.Event,
 ) -> None:
     """Feed the tape until `stopping` is set. Blocks; the reader has a thread of its own."""
-    intake = Intake(journal, frames_max=periods.frames_max)
-    client = Client(gate, intake, place.board, clock, periods.timing, place.drift)
-    keeper = Keeper(place, client, clock=clock, patience=periods.patience, stopping=stopping)
-    started = threading.Event()
-    reader = threading.Thread(
-        target=_listen, args=(gate, client, started.set), name="dxlink reader"
-    )
-    reader.start()
-    started.wait()
-    try:
-        steps, rest_s = 0, 0.0
-        while not stopping.wait(rest_s):
-            entries = intake.take(ENTRIES_MAX, IDLE_S)
-            took_ns = clock.monotonic_ns()
-            keeper.process(entries)
-            steps += 1
-            if not entries or steps % TICK_STEPS == 0:
-                keeper.tick()
-                place.board.gauge("dxlink.backlog", intake.waiting_count)
-                place.board.gauge("dxlink.spilled", intake.spilled_count)
-            if not reader.is_alive():
-                raise FeedLost("the reader ended by itself")
-            took_s = (clock.monotonic_ns() - took_ns) / NS_PER_S
-            # What breaks a silence is not kept waiting for others.
-            rest_s = max(periods.gather_s - took_s, 0.0) if entries else 0.0
-        client.stop()
-        reader.join()
-        while entries := intake.take(ENTRIES_MAX, 0):
-            keeper.process(entries)
-    finally:
-        client.stop()
-        reader.join()
-        intake.close()
+    with closing(Intake(journal, frames_max=periods.frames_max)) as intake:
+        client = Client(gate, intake, place.board, clock, periods.timing, place.drift)
+        keeper = Keeper(place, client, clock=clock, patience=periods.patience, stopping=stopping)
+        started = threading.Event()
+        reader = threading.Thread(
+            target=_listen, args=(gate, client, started.set), name="dxlink reader"
+        )
+        reader.start()
+        started.wait()
+        try:
+            steps, rest_s = 0, 0.0
+            while not stopping.wait(rest_s):
+                entries = intake.take(ENTRIES_MAX, IDLE_S)
+                took_ns = clock.monotonic_ns()
+                keeper.process(entries)
+                steps += 1
+                if not entries or steps % TICK_STEPS == 0:
+                    keeper.tick()
+                    place.board.gauge("dxlink.backlog", intake.waiting_count)
+                    place.board.gauge("dxlink.spilled", intake.spilled_count)
+                if not reader.is_alive():
+                    raise FeedLost("the reader ended by itself")
+                took_s = (clock.monotonic_ns() - took_ns) / NS_PER_S
+                # What breaks a silence is not kept waiting for others.
+                rest_s = max(periods.gather_s - took_s, 0.0) if entries else 0.0
+            client.stop()
+            reader.join()
+            while entries := intake.take(ENTRIES_MAX, 0):
+                keeper.process(entries)
+        finally:
+            client.stop()
+            reader.join()
 
 
 def _listen(gate: Gate, client: Client, started: Callable[[], None]) -> None:

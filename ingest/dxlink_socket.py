@@ -161,7 +161,8 @@ class Socket(asyncio.Protocol):
                 self._opened.set_exception(failure)
 
     def _has_opened(self) -> bool:
-        return self._opened.done() and self._opened.exception() is None
+        opened = self._opened
+        return opened.done() and not opened.cancelled() and opened.exception() is None
 
     def _end(self, failure: Exception | None) -> None:
         if self._over.done():

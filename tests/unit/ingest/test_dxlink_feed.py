@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -32,8 +33,8 @@ class Nowhere:
     url = "ws://127.0.0.1:9/"
 
 
-def feed(folder, gate, stopping):
-    place, clock = MemoryPlace(), ManualClock()
+def feed(folder, gate, stopping, place=None):
+    place, clock = place or MemoryPlace(), ManualClock()
     there = Place(place.take, place, place, Board("ingest", clock))
     run(gate, there, clock=clock, journal=folder / "journal", periods=FAST, stopping=stopping)
 
@@ -93,3 +94,25 @@ def test_an_address_that_leads_nowhere_is_an_outage_and_no_end(tmp_path, url):
         thread.join(20)
     assert not errors
     assert not thread.is_alive()
+
+
+class Unreadable(MemoryPlace):
+    """A ledger that cannot be read."""
+
+    def open_gaps(self, table):
+        raise OSError(table)
+
+
+def test_a_feed_that_cannot_start_leaves_nothing_open(tmp_path):
+    def open_files():
+        return [*filter(None, map(pointed_at, Path("/proc/self/fd").iterdir()))]
+
+    def pointed_at(link):
+        try:
+            return link.readlink() == tmp_path / "journal"
+        except FileNotFoundError:
+            return False
+
+    with pytest.raises(OSError, match="trades"):
+        feed(tmp_path, FakeGate(Nowhere()), threading.Event(), Unreadable())
+    assert not open_files()

@@ -144,6 +144,27 @@ def test_what_comes_with_the_end_of_the_handshake_can_be_answered_at_once():
     assert got == [b"to welcome"]
 
 
+def test_a_handshake_that_is_given_up_ends_quietly():
+    async def silent(reader, writer):
+        await reader.read()
+        writer.close()
+
+    async def give_up():
+        wrong = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, about: wrong.append(about))
+        async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            socket = Socket(f"ws://127.0.0.1:{port}/", lambda heard: None)
+            with anyio.move_on_after(0.05) as waited:
+                await socket.open()
+            assert waited.cancelled_caught
+            with pytest.raises(FeedLost), anyio.fail_after(10):
+                await socket.over()
+        return wrong
+
+    assert run(give_up) == []
+
+
 def test_a_refused_upgrade_is_raised():
     async def handle(server):
         raise AssertionError("nobody gets this far")
