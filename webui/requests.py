@@ -95,7 +95,7 @@ class Requests(HttpToolsProtocol):
         while rest and not self._refused:
             rest = self._read(rest)
         self._unended_bytes = 0 if self._has_ended else self._unended_bytes + len(data)
-        if self._refused:
+        if self._refused or self.transport.get_protocol() is not self:
             return
         if self._unended_bytes > HEAD_BYTES_MAX:
             self._refuse(431)

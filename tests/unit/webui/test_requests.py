@@ -8,6 +8,7 @@ from uvicorn.server import ServerState
 
 from webui import requests
 from webui.requests import Answer, Requests
+from webui.wire import Wire
 
 
 class Line:
@@ -103,3 +104,32 @@ def test_a_head_that_does_not_come_is_not_waited_for(monkeypatch, sent, answer):
     told = asyncio.run(talk())
     assert told.startswith(answer)
     assert bool(told) == bool(answer)
+
+
+def test_a_socket_is_open_for_as_long_as_its_ends_like():
+    async def app(scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        await receive()
+
+    config = Config(app, ws=Wire, log_config=None)
+    made = []
+
+    def make():
+        made.append(Requests(config, ServerState(), {}))
+        return made[-1]
+
+    async def talk():
+        server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(
+                b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+                b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            told = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
+            writer.close()
+        return told
+
+    assert asyncio.run(talk()).startswith(b"HTTP/1.1 101 ")
+    assert made[0]._patience is None
