@@ -191,9 +191,9 @@ class Scan:
         places = np.full(len(words), NO_WORD)
         count = kernel.line_up(ints[_PLACES[SYMBOL_FIELD]], places, order, spans)
         last_ns = int(ints[kernel.RECV, -1])
-        ints, reals = ints.take(order, 1), reals.take(order, 1)
-        values: dict[str, NDArray[Any]] = {name: ints[at] for name, at in _PLACES.items()}
-        values |= {name: reals[at] for name, at in _REAL_PLACES.items()}
+        # Each its own: some columns are remembered for minutes, and shall not keep the others.
+        values: dict[str, NDArray[Any]] = {n: ints[at].take(order) for n, at in _PLACES.items()}
+        values |= {name: reals[at].take(order) for name, at in _REAL_PLACES.items()}
         values["aggressorSide"] = (values["aggressorSide"] - _WORDS["UNDEFINED"]).astype(np.int8)
         values["type"] = values["type"] - _WORDS["NEW"]
         for name in ("spreadLeg", "validTick"):
@@ -204,7 +204,8 @@ class Scan:
             (words[word], slice(start, end))
             for (word, end), start in zip(ends, starts, strict=False)
         ]
-        return Scanned(channel, values, ints[kernel.RECV], last_ns, named, words)
+        stamps_ns = ints[kernel.RECV].take(order)
+        return Scanned(channel, values, stamps_ns, last_ns, named, words)
 
 
 def _is_plain(word: str) -> bool:

@@ -224,3 +224,15 @@ def test_what_a_gather_gave_is_not_changed_by_the_next(scanner):
     (second,) = decoder.decode([prints(events[2:])])
     assert first.values["index"].tolist() == [event.index for event in events[:2]]
     assert second.values["index"].tolist() == [event.index for event in events[2:]]
+
+
+def test_what_is_remembered_of_prints_does_not_keep_the_rest_of_them(scanner):
+    told = prints(TruthTape().trade(40, ["SPY"]))
+    (part,) = Decoder(scanner).decode([config(), told])
+    assert isinstance(part, Scanned)
+    ((_, found),) = read_prints(part).by_symbol()
+    for column in (found.index, found.columns["size"], found.legs):
+        kept = column
+        while kept.base is not None:
+            kept = kept.base
+        assert kept.nbytes <= 8 * len(part)
