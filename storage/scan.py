@@ -103,9 +103,8 @@ def _in_order(
         if len(together) == 1 and together[0].is_sorted:
             # Slices of memory cost next to nothing to line up; doing so ahead keeps the sender
             # from waiting for each of them.
-            while together[0].is_hot and len(together) < LINED_UP_MAX and _follows(waiting, end):
+            while len(together) < LINED_UP_MAX and _follows(together[-1], waiting):
                 together.append(waiting.pop(0))
-                end = together[-1].bounds[1]
             if together[0].is_hot:
                 yield [c for part in together for b in part.batches(wanted) for c in _chunks(b)]
             else:
@@ -118,24 +117,31 @@ def _in_order(
             yield [*_chunks(batch)]
 
 
-def _follows(waiting: list[Part], end: int) -> bool:
-    """Whether the next part is sorted, hot, and wholly after `end` and before the one after it."""
-    if not waiting or not waiting[0].is_hot or not waiting[0].is_sorted:
+def _follows(before: Part, waiting: list[Part]) -> bool:
+    """Whether the next part is sorted, hot as this one is, and wholly before the one after it."""
+    if not waiting or not (before.is_hot and waiting[0].is_hot and waiting[0].is_sorted):
         return False
     after, following = waiting[0], waiting[1:2]
-    return after.bounds[0] >= end and not any(
-        _overlaps(after, part, after.bounds[1]) for part in following
+    return not any(
+        _overlaps(one, other, one.bounds[1])
+        for one, other in ((before, after), *((after, part) for part in following))
     )
 
 
 def _overlaps(before: Part, after: Part, end: int) -> bool:
-    """Whether `after` may hold rows older than the end of what was taken.
+    """Whether `after` may hold rows older than the last ones that were taken, until `end`."""
+    start = after.bounds[0]
+    if start != end or before.bounds[1] != end:
+        return start <= end
+    if isinstance(before, HotPart) and isinstance(after, HotPart):
+        return not (before.is_sorted and after.is_sorted and _edge(before, -1) <= _edge(after, 0))
+    return True
 
-    Slices of one symbol's hot blocks follow each other in seq, so equal times are in order.
-    """
-    if before.is_hot and after.is_hot and before.is_sorted and after.is_sorted:
-        return after.bounds[0] < end
-    return after.bounds[0] <= end
+
+def _edge(part: HotPart, row: int) -> tuple[int, int]:
+    """What orders a row among those of one microsecond."""
+    rows, place = part.slice.batch, row % part.rows
+    return rows.column("ts_ns")[place].as_py(), rows.column("seq")[place].as_py()
 
 
 def _chunks(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
