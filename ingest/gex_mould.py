@@ -1,8 +1,8 @@
 """The bytes of a snapshot from those of one like it: of two posts of a ticker only numbers differ.
 
-Arrow makes a row of 25 columns in twice the time that all the rest of a post takes. So what the row
-shares with earlier ones is kept as Arrow made it, and numbers are written where Arrow had put marks
-in their place. What comes out of a new mould is held against Arrow's own bytes once.
+Making a row of 25 columns takes Arrow longer than reading the post does. So what rows share with
+earlier ones is kept as Arrow made it, and numbers are written where Arrow had put marks in their
+place. What comes out of a new mould is held against Arrow's own bytes once.
 """
 
 import secrets

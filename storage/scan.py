@@ -122,9 +122,8 @@ def _follows(before: Part, waiting: list[Part]) -> bool:
     if not waiting or not (before.is_hot and waiting[0].is_hot and waiting[0].is_sorted):
         return False
     after, following = waiting[0], waiting[1:2]
-    return not any(
-        _overlaps(one, other, one.bounds[1])
-        for one, other in ((before, after), *((after, part) for part in following))
+    return not _overlaps(before, after, before.bounds[1]) and not any(
+        _overlaps(after, part, after.bounds[1]) for part in following
     )
 
 
@@ -140,8 +139,8 @@ def _overlaps(before: Part, after: Part, end: int) -> bool:
 
 def _edge(part: HotPart, row: int) -> tuple[int, int]:
     """What orders a row among those of one microsecond."""
-    rows, place = part.slice.batch, row % part.rows
-    return rows.column("ts_ns")[place].as_py(), rows.column("seq")[place].as_py()
+    rows = part.slice.batch
+    return rows.column("ts_ns")[row].as_py(), rows.column("seq")[row].as_py()
 
 
 def _chunks(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:

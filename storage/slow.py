@@ -250,38 +250,39 @@ def with_seq(
     table: Table, rows: pa.RecordBatch | Sequence[dict[str, object]], first_seq: int
 ) -> pa.RecordBatch:
     """Rows in the table's schema with plain text and our numbers; absent columns are null or 0."""
-    schema = table.plain_schema
     if not isinstance(rows, pa.RecordBatch):
         named = {name for row in rows for name in row}
-        columns = {name: [row.get(name) for row in rows] for name in schema.names if name in named}
-        rows = pa.RecordBatch.from_arrays(
-            [pa.array(values, schema.field(name).type) for name, values in columns.items()],
-            names=list(columns),
-        )
-    elif rows.schema.equals(table.unnumbered_schema):
+        fields = [field for field in table.plain_schema if field.name in named]
+        columns = {f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in fields}
+        return _completed(table, columns, _seqs(first_seq, len(rows)))
+    if rows.schema.equals(table.unnumbered_schema):
         return numbered(table, rows.columns, first_seq)
-    return _completed(table, dict(zip(rows.schema.names, rows.columns, strict=True)), first_seq)
+    columns = dict(zip(rows.schema.names, rows.columns, strict=True))
+    return _completed(table, columns, _seqs(first_seq, rows.num_rows))
 
 
 def numbered(table: Table, columns: Sequence[pa.Array], first_seq: int) -> pa.RecordBatch:
     """Columns in the order and types of the table's schema without seq, with our numbers."""
+    seqs = _seqs(first_seq, len(columns[0]))
     if any(columns[place].null_count for place in _filled_places(table.name)):
         names = table.unnumbered_schema.names
-        return _completed(table, dict(zip(names, columns, strict=True)), first_seq)
+        return _completed(table, dict(zip(names, columns, strict=True)), seqs)
     place = table.plain_schema.get_field_index("seq")
-    seqs = pa.array(np.arange(first_seq, first_seq + len(columns[0])))
     whole = [*columns[:place], seqs, *columns[place:]]
     return pa.RecordBatch.from_arrays(whole, schema=table.plain_schema)
 
 
-def _completed(table: Table, columns: dict[str, pa.Array], first_seq: int) -> pa.RecordBatch:
-    rows = len(next(iter(columns.values())))
-    given = columns | {"seq": pa.array(np.arange(first_seq, first_seq + rows))}
+def _seqs(first_seq: int, rows: int) -> pa.Array:
+    return pa.array(np.arange(first_seq, first_seq + rows))
+
+
+def _completed(table: Table, columns: dict[str, pa.Array], seqs: pa.Array) -> pa.RecordBatch:
+    given = columns | {"seq": seqs}
     arrays = []
     for field in table.plain_schema:
         column = given.get(field.name)
         if column is None:
-            column = pa.nulls(rows, field.type)
+            column = pa.nulls(len(seqs), field.type)
         elif column.type != field.type:
             column = column.cast(field.type)
         if column.null_count and not field.nullable:

@@ -54,3 +54,9 @@ def test_numbers_are_written_nowhere_else(seq_at):
     payload = prepared(gaps(1)).payload
     with pytest.raises(AssertionError, match="no room"):
         Prepared(payload, 1, seq_at).numbered(1)
+
+
+def test_no_rows_are_numbered_as_none():
+    nothing = with_seq(TABLES["gaps"], [], 41)
+    assert nothing.num_rows == 0
+    assert nothing.schema == TABLES["gaps"].plain_schema
